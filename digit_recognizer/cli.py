@@ -16,7 +16,8 @@ from . import __version__
 from .data import InputError
 
 # %% ../nbs/07_cli.ipynb #5782d0cc
-app = typer.Typer(name='digit_recognizer', rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+app = typer.Typer(name='digit_recognizer', rich_markup_mode=None, no_args_is_help=True,
+                  add_completion=False, pretty_exceptions_enable=False,
                   context_settings={'help_option_names': ['-h', '--help']},
                   help="Handwritten digits, from raw CSV to a Kaggle submission its author can defend.")
 
@@ -27,7 +28,8 @@ def _version(asked:bool):
         raise typer.Exit()
 
 @app.callback()
-def _options(version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True, help='Print the version and exit.')]=False): pass
+def _options(version:Annotated[bool, typer.Option('--version', callback=_version, is_eager=True,
+                                                  help='Print the version and exit.')]=False): pass
 
 # %% ../nbs/07_cli.ipynb #e2a0cbcb
 def _changes(
@@ -43,34 +45,50 @@ def _summary(
 )->str:
     "What a run prints at its end; each line fits into 80 columns."
     from digit_recognizer.evaluate import Score
-    def line(what, s): return f"{what:<12}{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n{'':<12}95 % interval {s.interval()[0]:.2%} to {s.interval()[1]:.2%}"
+    def line(what, s):
+        return (f"{what:<12}{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n"
+                f"{'':<12}95 % interval {s.interval()[0]:.2%} to {s.interval()[1]:.2%}")
     info = run.info
     lines = [line(what, Score(info['scores'][key]['n'], info['scores'][key]['errors']))
-             for key, what in (('validation', 'validation'), ('held_out', 'held out')) if info['scores'][key]]
+             for key, what in (('validation', 'validation'), ('held_out', 'held out'))
+             if info['scores'][key]]
     cost = info['training']
-    lines.append(f"{'training':<12}{cost['seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU-seconds, {cost['images_per_second']:,} images/s")
-    if info['data']['rehearsal']: lines.append(f"{'rehearsal':<12}these digits are MNIST, which holds Kaggle's answers:\n{'':<12}this score is no leaderboard claim")
+    lines.append(f"{'training':<12}{cost['seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU-seconds, "
+                 f"{cost['images_per_second']:,} images/s")
+    if info['data']['rehearsal']:
+        lines.append(f"{'rehearsal':<12}these digits are MNIST, which holds Kaggle's answers:\n"
+                     f"{'':<12}this score is no leaderboard claim")
     lines.append(f"{'run folder':<12}{run.folder}")
     lines.append(f"{'submission':<12}{run.folder/'submission.csv'}")
     return '\n'.join(lines)
 
 @app.command('run')
 def _run(
-    data:Annotated[str, typer.Option(help="'embedded' (MNIST in Kaggle's shape), 'standard' (60,000/10,000), or a folder or zip with train.csv and test.csv.")]='embedded',
-    recipe:Annotated[str, typer.Option(help="'fast' (a minute or two), 'classic' (the original notebook's; hours) or 'tiny' (seconds).")]='fast',
-    change:Annotated[Optional[List[str]], typer.Option('--set', metavar='FIELD=VALUE', help='Change a field of the recipe, such as epochs=3; may be repeated.')]=None,
-    seed:Annotated[Optional[int], typer.Option(min=0, help="Drives everything random; the recipe's own is 0.")]=None,
-    out:Annotated[Optional[Path], typer.Option(help='The run folder to make; by default the first free name in runs/.')]=None,
+    data:Annotated[str, typer.Option(
+        help="'embedded' (MNIST in Kaggle's shape), 'standard' (60,000/10,000), "
+             "or a folder or zip with train.csv and test.csv.")]='embedded',
+    recipe:Annotated[str, typer.Option(
+        help="'fast' (a minute or two), 'classic' (the original notebook's; hours) "
+             "or 'tiny' (seconds).")]='fast',
+    change:Annotated[Optional[List[str]], typer.Option(
+        '--set', metavar='FIELD=VALUE',
+        help='Change a field of the recipe, such as epochs=3; may be repeated.')]=None,
+    seed:Annotated[Optional[int], typer.Option(
+        min=0, help="Drives everything random; the recipe's own is 0.")]=None,
+    out:Annotated[Optional[Path], typer.Option(
+        help='The run folder to make; by default the first free name in runs/.')]=None,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bars.')]=False,
 ):
     "Train, score and write a submission."
     from digit_recognizer.data import load_digits
     digits = load_digits(data)
-    typer.echo(f"{'digits':<12}{digits.source}: {len(digits.x):,} labelled, {len(digits.x_test):,} to predict")
+    typer.echo(f"{'digits':<12}{digits.source}: {len(digits.x):,} labelled, "
+               f"{len(digits.x_test):,} to predict")
     from digit_recognizer.pipeline import free_folder, run_pipeline
     from digit_recognizer.train import make_recipe
     chosen = make_recipe(recipe, {**_changes(change or []), **({} if seed is None else {'seed': seed})})
-    typer.echo(f"{'recipe':<12}{chosen.name}: {chosen.network} network, epochs {chosen.epochs}, seed {chosen.seed}")
+    typer.echo(f"{'recipe':<12}{chosen.name}: {chosen.network} network, "
+               f"epochs {chosen.epochs}, seed {chosen.seed}")
     typer.echo(_summary(run_pipeline(digits, chosen, out or free_folder(chosen.name), progress=not quiet)))
 
 # %% ../nbs/07_cli.ipynb #ced4b634
@@ -109,7 +127,8 @@ def _export_csv(
     "Write the embedded digits as Kaggle's CSVs."
     from digit_recognizer.data import export_csv, load_digits
     digits = load_digits()
-    typer.echo(f"{export_csv(digits, folder)}: train.csv ({len(digits.x):,}), test.csv ({len(digits.x_test):,}), sample_submission.csv")
+    typer.echo(f"{export_csv(digits, folder)}: train.csv ({len(digits.x):,}), "
+               f"test.csv ({len(digits.x_test):,}), sample_submission.csv")
 
 # %% ../nbs/07_cli.ipynb #5e68237d
 def main(

@@ -11,7 +11,6 @@ __all__ = ['FINGERPRINTS', 'PIXELS', 'KAGGLE_FILES', 'InputError', 'check_new_fi
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import warnings
 import zipfile
@@ -33,8 +32,10 @@ def check_new_file(
 ):
     "Raise `InputError` if `path` exists or its folder does not."
     path = Path(path)
-    if path.exists(): raise InputError(f"{path} exists and is left as it is; give another name, or remove it first")
-    if not path.parent.is_dir(): raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
+    if path.exists():
+        raise InputError(f"{path} exists and is left as it is; give another name, or remove it first")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; make it first")
 
 @contextmanager
 def whole_file(
@@ -64,13 +65,16 @@ def _check_labels(
     n:int,        # how many images they belong to
 ):
     "Raise `InputError` unless `y` holds `n` uint8 labels from 0 to 9."
-    if y.dtype!=np.uint8 or y.shape!=(n,): raise InputError(f"{name}: expected {n} uint8 labels, got {y.dtype} {y.shape}")
-    if y.max()>9: raise InputError(f"{name}: label {y.max()} at row {int(y.argmax())} is not a digit from 0 to 9")
+    if y.dtype!=np.uint8 or y.shape!=(n,):
+        raise InputError(f"{name}: expected {n} uint8 labels, got {y.dtype} {y.shape}")
+    if y.max()>9:
+        raise InputError(f"{name}: label {y.max()} at row {int(y.argmax())} is not a digit from 0 to 9")
 
 # %% ../nbs/00_data.ipynb #1198f257
 @dataclass(frozen=True, eq=False)
 class Digits:
-    "Validated digits: a labelled part and a held-out part; raises `InputError` when a shape, type or range is wrong."
+    """Validated digits: a labelled part and a held-out part;
+    raises `InputError` when a shape, type or range is wrong."""
     x:np.ndarray           # labelled images, uint8 (n, 28, 28), 0 background to 255 ink
     y:np.ndarray           # their labels, uint8 (n,), 0-9
     x_test:np.ndarray      # held-out images, uint8 (m, 28, 28)
@@ -87,7 +91,8 @@ class Digits:
     def fingerprint(self)->str: # 64 hexadecimal characters
         "SHA-256 over the labelled images, their labels and the held-out images."
         h = hashlib.sha256()
-        for a in (self.x, self.y, self.x_test): h.update(f'{a.shape}'.encode()); h.update(np.ascontiguousarray(a))
+        for a in (self.x, self.y, self.x_test):
+            h.update(f'{a.shape}'.encode()); h.update(np.ascontiguousarray(a))
         return h.hexdigest()
 
     @property
@@ -106,10 +111,12 @@ FINGERPRINTS = {
 
 def _mnist()->dict: # x_train, y_train, x_test, y_test as in MNIST
     "The four arrays of MNIST."
-    with np.load(files('digit_recognizer')/'mnist.npz', allow_pickle=False) as z: return {k: z[k] for k in z.files}
+    with np.load(files('digit_recognizer')/'mnist.npz', allow_pickle=False) as z:
+        return {k: z[k] for k in z.files}
 
 def load_embedded()->Digits: # 42,000 labelled and 28,000 held out
-    "MNIST dealt into the competition's shape; the deal uses numpy's frozen legacy generator, so it is the same everywhere."
+    """MNIST dealt into the competition's shape;
+    the deal uses numpy's frozen legacy generator, so it is the same everywhere."""
     z = _mnist()
     x, y = (np.concatenate([z[f'{a}_train'], z[f'{a}_test']]) for a in 'xy')
     deal = np.random.RandomState(28).permutation(len(x))
@@ -132,7 +139,8 @@ def _check_header(
     "Raise `InputError` unless `line` is the expected header."
     if not line.strip(): raise InputError(f"{name}: the file is empty; download it again")
     if line.lstrip()[:1]=='<':
-        raise InputError(f"{name}: this is a web page, not a CSV (downloads give one when the login has expired); log in and download it again")
+        raise InputError(f"{name}: this is a web page, not a CSV "
+                         "(downloads give one when the login has expired); log in and download it again")
     got = line.strip().split(',')
     if got==want: return
     if want[0]!='label' and got[0]=='label':
@@ -140,10 +148,13 @@ def _check_header(
     if want[0]=='label' and got==want[1:]:
         raise InputError(f"{name}: has no label column, but the training file must; is this test.csv?")
     if got[0].strip('"').isdigit():
-        raise InputError(f"{name}: the first line holds numbers; expected the header {want[0]},{want[1]},…,{want[-1]}")
+        raise InputError(f"{name}: the first line holds numbers; "
+                         f"expected the header {want[0]},{want[1]},…,{want[-1]}")
     missing, extra = [c for c in want if c not in got], [c for c in got if c not in want]
-    what = '; '.join(f"{len(cols)} {kind} (first: {cols[0][:30]!r})" for kind, cols in (('missing', missing), ('not expected', extra)) if cols)
-    raise InputError(f"{name}: wrong header: {what or 'the columns are in another order'}; expected {want[0]},{want[1]},…,{want[-1]}")
+    what = '; '.join(f"{len(cols)} {kind} (first: {cols[0][:30]!r})"
+                     for kind, cols in (('missing', missing), ('not expected', extra)) if cols)
+    raise InputError(f"{name}: wrong header: {what or 'the columns are in another order'}; "
+                     f"expected {want[0]},{want[1]},…,{want[-1]}")
 
 # %% ../nbs/00_data.ipynb #664d121c
 def _bad_line(
@@ -155,7 +166,8 @@ def _bad_line(
     if len(cells)!=len(want): return f" has {len(cells)} cells, expected {len(want)}"
     for col, cell in zip(want, cells):
         top = 9 if col=='label' else 255
-        if not cell.strip(): return f", column {col}, is empty (a missing value); expected an integer from 0 to {top}"
+        if not cell.strip():
+            return f", column {col}, is empty (a missing value); expected an integer from 0 to {top}"
         if not (cell.strip().isascii() and cell.strip().isdigit() and int(cell)<=top):
             return f", column {col}, is {cell[:20]!r}; expected an integer from 0 to {top}"
     return ''
@@ -170,7 +182,8 @@ def _raise_bad_line(
         for number, line in enumerate(f, 2):
             wrong = _bad_line(line.rstrip('\r\n').split(','), want)
             if wrong:
-                cut = '' if line.endswith('\n') or 'cells' not in wrong else ': the file is cut short; get it again'
+                cut = ('' if line.endswith('\n') or 'cells' not in wrong
+                       else ': the file is cut short; get it again')
                 raise InputError(f"{path.name}: line {number}{wrong}{cut}")
     raise InputError(f"{path.name}: not a plain CSV of integers; download it again")
 
@@ -191,13 +204,15 @@ def read_csv(
     "Read one CSV of digits; raises `InputError` that names the line and column of the first thing wrong."
     path, want = Path(path), ['label']*labelled + PIXELS
     if not path.is_file(): raise InputError(f"{path}: no such file")
-    with open(path, encoding='utf-8-sig', errors='replace') as f: _check_header(path.name, f.readline(1<<16), want)
+    with open(path, encoding='utf-8-sig', errors='replace') as f:
+        _check_header(path.name, f.readline(1<<16), want)
     n = _count_lines(path) - 1
     if not n: raise InputError(f"{path.name}: there is a header but no digit below it; download it again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('error')
-            rows = np.loadtxt(path, np.uint8, delimiter=',', comments=None, skiprows=1, ndmin=2, encoding='utf-8')
+            rows = np.loadtxt(path, np.uint8, delimiter=',', comments=None, skiprows=1, ndmin=2,
+                              encoding='utf-8')
     except (ValueError, Warning): _raise_bad_line(path, want)
     if rows.shape!=(n, len(want)) or labelled and rows[:,0].max()>9: _raise_bad_line(path, want)
     imgs = np.ascontiguousarray(rows[:, labelled:]).reshape(-1, 28, 28)
@@ -228,19 +243,26 @@ def _load_zip(
                 for info in z.infolist():
                     name = Path(info.filename).name
                     if name not in KAGGLE_FILES: continue
-                    if info.file_size>1<<30: raise InputError(f"{path}: {info.filename} would unpack to {info.file_size:,} bytes; expected under 1 GB")
-                    with z.open(info) as src, open(Path(tmp)/name, 'wb') as dst: shutil.copyfileobj(src, dst)
-        except zipfile.BadZipFile: raise InputError(f"{path}: not a zip file, or a damaged one; download it again") from None
+                    if info.file_size>1<<30:
+                        raise InputError(f"{path}: {info.filename} would unpack to "
+                                         f"{info.file_size:,} bytes; expected under 1 GB")
+                    with z.open(info) as src, open(Path(tmp)/name, 'wb') as dst:
+                        shutil.copyfileobj(src, dst)
+        except zipfile.BadZipFile:
+            raise InputError(f"{path}: not a zip file, or a damaged one; download it again") from None
         return _load_folder(Path(tmp), str(path))
 
 def load_digits(
     source:str|Path='embedded', # `embedded`, `standard`, or a folder or zip with train.csv and test.csv
 )->Digits:
     "Load and validate digits; raises `InputError` for anything that is not a complete set."
-    if str(source) in ('embedded', 'standard'): return load_embedded() if str(source)=='embedded' else load_standard()
+    if str(source) in ('embedded', 'standard'):
+        return load_embedded() if str(source)=='embedded' else load_standard()
     path = Path(source)
     if path.is_dir(): return _load_folder(path, str(source))
-    if path.suffix=='.csv' and path.is_file(): raise InputError(f"{source}: is one CSV file; give the folder that holds both train.csv and test.csv")
+    if path.suffix=='.csv' and path.is_file():
+        raise InputError(f"{source}: is one CSV file; "
+                         "give the folder that holds both train.csv and test.csv")
     if path.is_file(): return _load_zip(path)
     raise InputError(f"{source}: no such folder or zip file; {_WHERE}")
 
@@ -261,7 +283,8 @@ def export_csv(
     digits:Digits,   # what to write
     folder:str|Path, # a folder that does not exist yet, or is empty
 )->Path: # the folder
-    "Write train.csv, test.csv and sample_submission.csv; all three or, if `folder` holds anything, none (`InputError`)."
+    """Write train.csv, test.csv and sample_submission.csv;
+    all three or, if `folder` holds anything, none (`InputError`)."""
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not an empty folder; give a new name")
@@ -273,7 +296,8 @@ def export_csv(
         _write_csv(part/'train.csv', ['label']+PIXELS, np.column_stack([digits.y, flat[0]]))
         _write_csv(part/'test.csv', PIXELS, flat[1])
         ids = range(1, len(digits.x_test)+1)
-        (part/'sample_submission.csv').write_text('ImageId,Label\n' + ''.join(f'{i},0\n' for i in ids), encoding='ascii', newline='\n')
+        (part/'sample_submission.csv').write_text('ImageId,Label\n' + ''.join(f'{i},0\n' for i in ids),
+                                                  encoding='ascii', newline='\n')
         os.replace(part, folder)
     return folder
 
@@ -294,15 +318,19 @@ def describe(
     import pandas as pd
     def part(x, y):
         known = y is not None
-        return {'images': f'{len(x):,}', 'shape of one': '28 × 28', 'dtype': str(x.dtype), 'missing values': 0,
-                'pixel range': f'{x.min()} to {x.max()}', 'pixels with ink': f'{(x>0).mean():.1%}',
-                'label range': f'{y.min()} to {y.max()}' if known else 'unknown', 'classes': len(np.unique(y)) if known else 'unknown'}
-    return pd.DataFrame({'labelled': part(digits.x, digits.y), 'held out': part(digits.x_test, digits.y_test)})
+        return {'images': f'{len(x):,}', 'shape of one': '28 × 28', 'dtype': str(x.dtype),
+                'missing values': int(pd.isnull(x).sum()), 'pixel range': f'{x.min()} to {x.max()}',
+                'pixels with ink': f'{(x>0).mean():.1%}',
+                'label range': f'{y.min()} to {y.max()}' if known else 'unknown',
+                'classes': len(np.unique(y)) if known else 'unknown'}
+    return pd.DataFrame({'labelled': part(digits.x, digits.y),
+                         'held out': part(digits.x_test, digits.y_test)})
 
 # %% ../nbs/00_data.ipynb #af09c77a
 @contextmanager
 def offline_cufflinks():
-    "Within this context `DataFrame.iplot` draws offline, with the `pearl` theme as default and nothing fetched from elsewhere."
+    """Within this context `DataFrame.iplot` draws offline,
+    with the `pearl` theme as default and nothing fetched from elsewhere."""
     import plotly.offline
     setattr(plotly.offline, '__PLOTLY_OFFLINE_INITIALIZED', True)
     with warnings.catch_warnings(), np.printoptions(legacy='1.25'):
@@ -326,7 +354,8 @@ def plot_counts(
     n = count_labels(y)
     title = f"{n.idxmax()} is the most frequent digit ({n.max():,}), {n.idxmin()} the rarest ({n.min():,})"
     with offline_cufflinks():
-        fig = n.to_frame().iplot(kind='bar', theme='pearl', asFigure=True, title=title, xTitle='digit', yTitle='images', bargap=.1)
+        fig = n.to_frame().iplot(kind='bar', theme='pearl', asFigure=True, title=title,
+                                 xTitle='digit', yTitle='images', bargap=.1)
     return fig.update_xaxes(dtick=1).update_layout(height=400)
 
 # %% ../nbs/00_data.ipynb #5b5cfda1
@@ -336,10 +365,11 @@ def plot_digit(
 ): # plotly Figure
     "One digit with a readable pixel under the pointer: ink is dark, background is light."
     import plotly.express as px
-    fig = px.imshow(np.asarray(img).astype(int).tolist(), color_continuous_scale='gray_r', zmin=0, zmax=255, title=title,
-                    labels=dict(x='column', y='row', color='ink'))
+    fig = px.imshow(np.asarray(img).astype(int).tolist(), color_continuous_scale='gray_r',
+                    zmin=0, zmax=255, title=title, labels=dict(x='column', y='row', color='ink'))
     fig.update_xaxes(dtick=7).update_yaxes(dtick=7)
-    return fig.update_layout(template='simple_white', width=440, height=420, margin=dict(l=40, r=10, t=50, b=40))
+    return fig.update_layout(template='simple_white', width=440, height=420,
+                             margin=dict(l=40, r=10, t=50, b=40))
 
 # %% ../nbs/00_data.ipynb #64461df8
 def digit_grid(
@@ -357,16 +387,17 @@ def digit_grid(
     high, wide, rows = 28+head, 28+gap, -(-len(imgs)//cols)
     sheet = np.zeros((rows*high, cols*wide), np.uint8)
     spots = [(i//cols*high+head, i%cols*wide+gap//2) for i in range(len(imgs))]
-    for img, (top, left) in zip(imgs, spots): sheet[top:top+28, left:left+28] = img
+    for img, (top, left) in zip(imgs, spots): sheet[top:top+28, left:left+28] = np.rint(img)
     fig = px.imshow(255-sheet, binary_string=True, binary_backend='pypng', title=title)
     fig.update_traces(hoverinfo='skip', hovertemplate=None)
     for (top, left), text in zip(spots, captions):
         fig.add_annotation(x=left+14, y=top-5, text=str(text), showarrow=False, font_size=11)
     fig.update_xaxes(visible=False)
-    fig.update_yaxes(visible=len(row_names)>0, tickvals=[r*high+head+14 for r in range(len(row_names))], ticktext=list(map(str, row_names)), ticks='')
+    fig.update_yaxes(visible=len(row_names)>0, tickvals=[r*high+head+14 for r in range(len(row_names))],
+                     ticktext=list(map(str, row_names)), ticks='', showline=False)
     top = 50 if title else 10
-    return fig.update_layout(template='simple_white', width=int(sheet.shape[1]*zoom)+50, height=int(sheet.shape[0]*zoom)+top+10,
-                             margin=dict(l=40, r=10, t=top, b=10))
+    return fig.update_layout(template='simple_white', width=int(sheet.shape[1]*zoom)+50,
+                             height=int(sheet.shape[0]*zoom)+top+10, margin=dict(l=40, r=10, t=top, b=10))
 
 # %% ../nbs/00_data.ipynb #18e4a750
 def examples(
@@ -396,5 +427,6 @@ def duplicates(
     keys = [np.ascontiguousarray(img).tobytes() for img in x]
     if other is not None:
         for i, k in enumerate(keys): first.setdefault(k, i)
-        return [(first[k], j) for j, k in enumerate(np.ascontiguousarray(img).tobytes() for img in other) if k in first]
+        return [(first[k], j) for j, k in enumerate(np.ascontiguousarray(img).tobytes() for img in other)
+                if k in first]
     return [(first[k], j) for j, k in enumerate(keys) if first.setdefault(k, j)!=j]

@@ -20,7 +20,9 @@ class Score:
     errors:int # how many were wrong
 
     def __post_init__(self):
-        if not 0<=self.errors<=self.n or self.n<1: raise InputError(f"score: expected 0 to n errors and n of at least 1, got {self.errors} errors of n={self.n}")
+        if not 0<=self.errors<=self.n or self.n<1:
+            raise InputError("score: expected 0 to n errors and n of at least 1, "
+                             f"got {self.errors} errors of n={self.n}")
 
     @property
     def acc(self)->float: # a fraction
@@ -42,9 +44,11 @@ class Score:
 
     def __str__(self):
         low, high = self.interval()
-        return f"{self.acc:.2%} ({self.errors:,} errors on {self.n:,} digits; 95 % interval {low:.2%} to {high:.2%})"
+        return (f"{self.acc:.2%} ({self.errors:,} errors on {self.n:,} digits; "
+                f"95 % interval {low:.2%} to {high:.2%})")
 
-    def _repr_markdown_(self): return f"**{self.acc:.2%}** correct: {str(self)[len(f'{self.acc:.2%} ')+1:-1]}"
+    def _repr_markdown_(self):
+        return f"**{self.acc:.2%}** correct: {str(self)[len(f'{self.acc:.2%} ')+1:-1]}"
 
 def score(
     y:np.ndarray,     # labels, (n,), 0-9
@@ -53,7 +57,8 @@ def score(
     "Count the errors; raises `InputError` when the two do not belong together."
     y, guess = np.asarray(y), np.asarray(guess)
     if guess.ndim==2: guess = guess.argmax(1)
-    if y.shape!=guess.shape or y.ndim!=1: raise InputError(f"score: labels {y.shape} and guesses {guess.shape} do not belong together")
+    if y.shape!=guess.shape or y.ndim!=1:
+        raise InputError(f"score: labels {y.shape} and guesses {guess.shape} do not belong together")
     return Score(len(y), int((y!=guess).sum()))
 
 # %% ../nbs/04_evaluate.ipynb #469d99ec
@@ -65,7 +70,8 @@ def confusion(
     import pandas as pd
     from sklearn.metrics import confusion_matrix
     ten = pd.RangeIndex(10)
-    return pd.DataFrame(confusion_matrix(y, proba.argmax(1), labels=range(10)), index=ten.rename('truth'), columns=ten.rename('guess'))
+    return pd.DataFrame(confusion_matrix(y, proba.argmax(1), labels=range(10)),
+                        index=ten.rename('truth'), columns=ten.rename('guess'))
 
 # %% ../nbs/04_evaluate.ipynb #23801d96
 def plot_confusion(
@@ -76,10 +82,13 @@ def plot_confusion(
     wrong = cm.values.copy()
     np.fill_diagonal(wrong, 0)
     truth, guess = np.unravel_index(wrong.argmax(), wrong.shape)
-    title = f"Most often wrong: {truth} read as {guess}, {wrong.max()} of {wrong.sum()} mistakes" if wrong.any() else 'No mistakes'
+    title = (f"Most often wrong: {truth} read as {guess}, {wrong.max()} of {wrong.sum()} mistakes"
+             if wrong.any() else 'No mistakes')
     text = [[str(v) if v else '' for v in row] for row in wrong.tolist()]
-    fig = go.Figure(go.Heatmap(z=wrong.tolist(), text=text, texttemplate='%{text}', colorscale='Reds', customdata=cm.values.tolist(), showscale=False,
-                               hovertemplate='truth %{y}, guess %{x}: %{customdata}<extra></extra>', xgap=1, ygap=1))
+    fig = go.Figure(go.Heatmap(z=wrong.tolist(), text=text, texttemplate='%{text}', colorscale='Reds',
+                               customdata=cm.values.tolist(), showscale=False,
+                               hovertemplate='truth %{y}, guess %{x}: %{customdata}<extra></extra>',
+                               xgap=1, ygap=1))
     fig.update_xaxes(title_text='guess', dtick=1, side='bottom', constrain='domain')
     fig.update_yaxes(title_text='truth', dtick=1, autorange='reversed', scaleanchor='x')
     return fig.update_layout(template='simple_white', title=title, width=560, height=560)
@@ -92,10 +101,13 @@ def per_digit(
     "Precision, recall and F1 of each digit, by scikit-learn; a digit that does not occur has NaN."
     import pandas as pd
     from sklearn.metrics import precision_recall_fscore_support
-    precision, recall, f1, n = precision_recall_fscore_support(y, proba.argmax(1), labels=range(10), zero_division=np.nan)
+    precision, recall, f1, n = precision_recall_fscore_support(y, proba.argmax(1), labels=range(10),
+                                                               zero_division=np.nan)
     missed = np.array([int((proba[y==d].argmax(1)!=d).sum()) for d in range(10)])
-    low, high = zip(*(Score(int(k), int(m)).interval() if k else (np.nan, np.nan) for k, m in zip(n, missed)))
-    return pd.DataFrame(dict(n=n, missed=missed, precision=precision, recall=recall, f1=f1, recall_low=low, recall_high=high), index=pd.RangeIndex(10, name='digit'))
+    low, high = zip(*(Score(int(k), int(m)).interval() if k else (np.nan, np.nan)
+                      for k, m in zip(n, missed)))
+    return pd.DataFrame(dict(n=n, missed=missed, precision=precision, recall=recall, f1=f1,
+                             recall_low=low, recall_high=high), index=pd.RangeIndex(10, name='digit'))
 
 # %% ../nbs/04_evaluate.ipynb #d567f88e
 def mistakes(
@@ -107,7 +119,8 @@ def mistakes(
     import pandas as pd
     guess, rows = proba.argmax(1), np.arange(len(y)) if rows is None else rows
     i = np.flatnonzero(guess!=y)
-    table = pd.DataFrame(dict(row=rows[i], truth=y[i], guess=guess[i], confidence=proba[i, guess[i]], p_truth=proba[i, y[i]]))
+    table = pd.DataFrame(dict(row=rows[i], truth=y[i], guess=guess[i],
+                              confidence=proba[i, guess[i]], p_truth=proba[i, y[i]]))
     return table.sort_values(['confidence', 'row'], ascending=[False, True], ignore_index=True)
 
 def plot_mistakes(
@@ -118,7 +131,7 @@ def plot_mistakes(
     "A gallery of mistakes: truth, guess and confidence above each."
     shown = table.head(n)
     captions = [f"{t}→{g} {c:.0%}" for t, g, c in zip(shown.truth, shown.guess, shown.confidence)]
-    title = f"The {len(shown)} most confident of {len(table)} mistakes: truth → guess, and how sure the model was"
+    title = f"The {len(shown)} most confident of {len(table)} mistakes: truth → guess, confidence"
     return digit_grid(x[shown.row], captions, cols=8, title=title, zoom=2.4)
 
 # %% ../nbs/04_evaluate.ipynb #b4a4f699

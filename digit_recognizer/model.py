@@ -17,12 +17,15 @@ from keras import layers
 def classic(
     width:int=32, # filters of the first stage; the others have twice as many
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
-    "The original notebook's network: six 5×5 convolutions in three stages, dropout, one hidden dense layer."
+    """The original notebook's network:
+    six 5×5 convolutions in three stages, dropout, one hidden dense layer."""
     net = [keras.Input((28, 28, 1)), scaling()]
     for filters in (width, 2*width, 2*width):
-        net += [layers.Conv2D(filters, 5, padding='same', activation='relu'), layers.Conv2D(filters, 5, padding='same', activation='relu'),
+        net += [layers.Conv2D(filters, 5, padding='same', activation='relu'),
+                layers.Conv2D(filters, 5, padding='same', activation='relu'),
                 layers.MaxPooling2D(2), layers.Dropout(.25)]
-    net += [layers.Flatten(), layers.Dense(8*width, activation='relu'), layers.Dropout(.5), layers.Dense(10, activation='softmax')]
+    net += [layers.Flatten(), layers.Dense(8*width, activation='relu'), layers.Dropout(.5),
+            layers.Dense(10, activation='softmax')]
     return keras.Sequential(net, name='classic')
 
 # %% ../nbs/02_model.ipynb #efeead2d
@@ -63,8 +66,10 @@ def build(
     width:int,  # filters of the first stage
     seed:int=0, # of the initial weights and the dropout
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
-    "Build a network by name; the same seed gives the same weights. Raises `InputError` for an unknown name."
-    if name not in NETWORKS: raise InputError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
+    """Build a network by name; the same seed gives the same weights.
+    Raises `InputError` for an unknown name."""
+    if name not in NETWORKS:
+        raise InputError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
     keras.utils.set_random_seed(seed)
     return NETWORKS[name](width)
 
@@ -72,11 +77,13 @@ def build(
 def layer_table(
     model:keras.Model, # a built network
 ): # DataFrame, one row a layer that computes something
-    "Layers with output shape, parameters and multiplications for one image (convolutions and dense layers)."
+    """Layers with output shape, parameters and multiplications for one image
+    (convolutions and dense layers)."""
     import pandas as pd
     def row(layer):
         kernel = getattr(layer, 'kernel', None)
         places = int(np.prod(layer.output.shape[1:-1])) if kernel is not None else 0
-        return {'layer': type(layer).__name__, 'output': '×'.join(map(str, layer.output.shape[1:])), 'parameters': layer.count_params(),
+        return {'layer': type(layer).__name__, 'output': '×'.join(map(str, layer.output.shape[1:])),
+                'parameters': layer.count_params(),
                 'multiplications': places*int(np.prod(kernel.shape)) if kernel is not None else 0}
     return pd.DataFrame([row(l) for l in model.layers if not isinstance(l, layers.InputLayer)])

@@ -24,7 +24,8 @@ from .submit import predict, write_submission
 # %% ../nbs/06_pipeline.ipynb #9dd6f217
 def _processor()->str:
     "The processor's name, as far as the system tells it."
-    try: names = [l.split(':', 1)[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines() if l.startswith('model name')]
+    try: names = [l.split(':', 1)[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines()
+                  if l.startswith('model name')]
     except OSError: names = []
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -32,8 +33,9 @@ def environment()->dict: # names to versions and facts
     "Machine and versions, for run.json."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     packages = ('digit_recognizer', 'tensorflow', 'keras', 'numpy')
-    return {'processor': _processor(), 'cores': cores, 'system': platform.system(), 'python': platform.python_version(),
-            **{p: version(p) for p in packages}, 'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS')!='0'}
+    return {'processor': _processor(), 'cores': cores, 'system': platform.system(),
+            'python': platform.python_version(), **{p: version(p) for p in packages},
+            'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS')!='0'}
 
 # %% ../nbs/06_pipeline.ipynb #df9e2c4d
 @contextmanager
@@ -46,8 +48,11 @@ def new_folder(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.mkdir()
-    except FileExistsError: raise InputError(f"{out} exists and is left as it is; give another name, or remove it first") from None
-    except OSError as e: raise InputError(f"{out}: cannot be made ({e.strerror}); give another name") from None
+    except FileExistsError:
+        raise InputError(f"{out} exists and is left as it is; "
+                         "give another name, or remove it first") from None
+    except OSError as e:
+        raise InputError(f"{out}: cannot be made ({e.strerror}); give another name") from None
     try:
         part.mkdir()
         yield part
@@ -80,7 +85,8 @@ def _training_info(
 )->dict:
     "What run.json says about the training and its cost."
     seconds = fitted.curve.seconds.sum()
-    return {'epochs': len(fitted.curve), 'kept_epoch': fitted.kept_epoch, 'parameters': fitted.model.count_params(),
+    return {'epochs': len(fitted.curve), 'kept_epoch': fitted.kept_epoch,
+            'parameters': fitted.model.count_params(),
             'seconds': round(seconds, 1), 'cpu_seconds': round(fitted.curve.cpu_seconds.sum(), 1),
             'images_per_second': round(n*len(fitted.curve)/seconds)}
 
@@ -90,7 +96,8 @@ def run_pipeline(
     out:str|Path,       # the run folder; must not exist
     progress:bool=True, # show progress bars?
 )->Run:
-    "Split, train, score, predict and write the run folder, whole or not at all; raises `InputError` before any work if `out` exists."
+    """Split, train, score, predict and write the run folder, whole or not at all;
+    raises `InputError` before any work if `out` exists."""
     with new_folder(out) as part:
         train, val = split(digits.y, recipe.val, recipe.seed, recipe.stratify)
         fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress)
@@ -100,7 +107,8 @@ def run_pipeline(
                   'held_out': None if digits.y_test is None else score(digits.y_test, guess).to_dict()}
         write_submission(guess, part/'submission.csv')
         save_run(part, fitted, dict(rows=val, y=digits.y[val], proba=proba),
-                 {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'recipe': asdict(recipe), 'data': _data_info(digits),
-                  'split': {'train': len(train), 'validation': len(val)}, 'scores': scores, 'training': _training_info(fitted, len(train)),
-                  'environment': environment()})
+                 {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+                  'recipe': asdict(recipe), 'data': _data_info(digits),
+                  'split': {'train': len(train), 'validation': len(val)}, 'scores': scores,
+                  'training': _training_info(fitted, len(train)), 'environment': environment()})
     return load_run(out)

@@ -17,7 +17,8 @@ from .data import InputError
 # %% ../nbs/01_preprocess.ipynb #2b006c85
 @contextmanager
 def _quiet_start():
-    "Keep TensorFlow's start-up lines off the terminal: they are written past Python, straight to file descriptor 2."
+    """Keep TensorFlow's start-up lines off the terminal:
+    they are written past Python, straight to file descriptor 2."""
     sys.stderr.flush()
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -42,7 +43,8 @@ def fold(
     rows:np.ndarray, # flat pixels, (n, 784)
 )->np.ndarray: # images, (n, 28, 28), of the same dtype
     "Fold flat pixel rows into images."
-    if rows.ndim!=2 or rows.shape[1]!=784: raise InputError(f"fold: expected (n, 784), got {rows.shape}; drop the label column first")
+    if rows.ndim!=2 or rows.shape[1]!=784:
+        raise InputError(f"fold: expected (n, 784), got {rows.shape}; drop the label column first")
     return rows.reshape(-1, 28, 28)
 
 # %% ../nbs/01_preprocess.ipynb #5895ca07
@@ -64,17 +66,20 @@ def split(
     seed:int=0,         # which digits
     stratify:bool=True, # equal shares of each digit in both parts?
 )->tuple: # row numbers to learn from, row numbers to validate on; both sorted
-    "Split rows in two, by scikit-learn; raises `InputError` when a part would be too small to hold every digit."
+    """Split rows in two, by scikit-learn;
+    raises `InputError` when a part would be too small to hold every digit."""
     from sklearn.model_selection import train_test_split
-    try: parts = train_test_split(np.arange(len(y)), test_size=val, random_state=seed, stratify=y if stratify else None)
-    except ValueError as e: raise InputError(f"split: {len(y)} labels cannot be split with val={val}: {e}") from None
+    try: parts = train_test_split(np.arange(len(y)), test_size=val, random_state=seed,
+                                  stratify=y if stratify else None)
+    except ValueError as e:
+        raise InputError(f"split: {len(y)} labels cannot be split with val={val}: {e}") from None
     return tuple(map(np.sort, parts))
 
 # %% ../nbs/01_preprocess.ipynb #294f74be
 MIDDLE = 13.5 # pixels are numbered 0 to 27
 
 def affine(
-    angle, # radians, (n,); positive turns the digit clockwise
+    angle, # radians, (n,); positive turns the digit anticlockwise
     dx,    # pixels, (n,); positive moves it left
     dy,    # pixels, (n,); positive moves it up
     zx,    # (n,); above 1 makes it narrower
@@ -90,8 +95,9 @@ def warp(
     transforms, # float32 (n, 8), from `affine`
 )->tf.Tensor: # float32 (n, 28, 28, 1); what comes from outside the box is 0
     "Apply one transform to each image, with one bilinear interpolation."
-    return tf.raw_ops.ImageProjectiveTransformV3(images=tf.cast(xb, tf.float32), transforms=transforms, output_shape=(28, 28),
-                                                 fill_value=0., interpolation='BILINEAR', fill_mode='CONSTANT')
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=tf.cast(xb, tf.float32), transforms=transforms, output_shape=(28, 28),
+        fill_value=0., interpolation='BILINEAR', fill_mode='CONSTANT')
 
 # %% ../nbs/01_preprocess.ipynb #7570fc7d
 def augment(
@@ -103,7 +109,8 @@ def augment(
 )->tf.Tensor: # float32 (n, 28, 28, 1), 0-255
     "Turn, move and stretch each image by its own random amounts, uniform within the limits."
     u = tf.random.stateless_uniform((5, tf.shape(xb)[0]), seed, -1., 1.)
-    return warp(xb, affine(u[0]*np.radians(rotation), u[1]*shift*28, u[2]*shift*28, 1+u[3]*zoom, 1+u[4]*zoom))
+    return warp(xb, affine(u[0]*np.radians(rotation), u[1]*shift*28, u[2]*shift*28,
+                           1+u[3]*zoom, 1+u[4]*zoom))
 
 # %% ../nbs/01_preprocess.ipynb #9a70bdc1
 def steps_per_epoch(
@@ -111,7 +118,9 @@ def steps_per_epoch(
     batch:int, # images a batch
 )->int: # whole batches in n images
     "How many batches an epoch has; raises `InputError` if there is not even one."
-    if n<batch: raise InputError(f"{n} training images do not fill one batch of {batch}; use a smaller batch or more digits")
+    if n<batch:
+        raise InputError(f"{n} training images do not fill one batch of {batch}; "
+                         "use a smaller batch or more digits")
     return n//batch
 
 def train_batches(
@@ -131,10 +140,12 @@ def train_batches(
     changes = rotation or shift or zoom
     def epoch(e):
         order = tf.random.experimental.stateless_shuffle(tf.range(n), seed=tf.stack([2*seed, e]))
-        return tf.data.Dataset.from_tensor_slices((tf.reshape(order[:steps*batch], (steps, batch)), e*steps + tf.range(steps, dtype=tf.int64)))
+        return tf.data.Dataset.from_tensor_slices((tf.reshape(order[:steps*batch], (steps, batch)),
+                                                   e*steps + tf.range(steps, dtype=tf.int64)))
     def deal(rows, counter):
         xb = tf.gather(images, rows)
-        xb = augment(xb, tf.stack([2*seed+1, counter]), rotation, shift, zoom) if changes else tf.cast(xb, tf.float32)
+        xb = (augment(xb, tf.stack([2*seed+1, counter]), rotation, shift, zoom) if changes
+              else tf.cast(xb, tf.float32))
         return xb, tf.gather(labels, rows)
     ds = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch)
     return ds.map(deal, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

@@ -21,8 +21,10 @@ def predict(
 )->np.ndarray: # float32 (n, 10), rows sum to 1
     "Probabilities for each image, in order."
     from tqdm.auto import tqdm
-    if x.ndim!=3 or x.shape[1:]!=(28, 28): raise InputError(f"predict: expected images (n, 28, 28), got {x.shape}; fold flat rows first")
-    with tqdm(total=len(x), unit='image', unit_scale=True, disable=not progress, desc='predicting', dynamic_ncols=True) as bar:
+    if x.ndim!=3 or x.shape[1:]!=(28, 28):
+        raise InputError(f"predict: expected images (n, 28, 28), got {x.shape}; fold flat rows first")
+    with tqdm(total=len(x), unit='image', unit_scale=True, disable=not progress, desc='predicting',
+              dynamic_ncols=True) as bar:
         parts = [np.zeros((0, 10), np.float32)]
         for start in range(0, len(x), batch):
             parts.append(model.predict_on_batch(x[start:start+batch, ..., None]))
@@ -39,7 +41,8 @@ def _header_problem(
     "What is wrong with a submission's header."
     if line==HEADER: return ''
     if line[:1]=='<': return "the file is a web page, not a CSV"
-    if line.split(',')[-2:]==HEADER.split(','): return f"an index column stands before {HEADER}; write it with index=False"
+    if line.split(',')[-2:]==HEADER.split(','):
+        return f"an index column stands before {HEADER}; write it with index=False"
     if line[:1].isdigit(): return f"the header is missing; expected {HEADER}"
     return f"the header is {line[:40]!r}, expected {HEADER!r}"
 
@@ -51,8 +54,10 @@ def _row_problem(
     cells = line.split(',')
     if not line.strip(): return "is blank"
     if len(cells)!=2: return f"has {len(cells)} cells, expected 2"
-    if cells[0]!=str(want): return f"has ImageId {cells[0][:20]!r}, expected {want}: ids run from 1 without a gap"
-    if cells[1] not in set('0123456789'): return f"has Label {cells[1][:20]!r}, expected an integer from 0 to 9"
+    if cells[0]!=str(want):
+        return f"has ImageId {cells[0][:20]!r}, expected {want}: ids run from 1 without a gap"
+    if cells[1] not in set('0123456789'):
+        return f"has Label {cells[1][:20]!r}, expected an integer from 0 to 9"
     return ''
 
 def _next_id(
@@ -68,12 +73,14 @@ def submission_problems(
     rows:int|None=KAGGLE_ROWS,   # how many predictions it must have; None takes any number but 0
     limit:int=10,                # stop after so many problems
 )->list: # of str; empty when the file may be handed in
-    "Everything that is wrong with a submission file, in the order of its lines; raises `InputError` if there is no such file."
+    """Everything that is wrong with a submission file, in the order of its lines;
+    raises `InputError` if there is no such file."""
     path = Path(path)
     if not path.is_file(): raise InputError(f"{path}: no such file")
     raw = path.read_bytes()
     if not raw.strip(): return ["the file is empty"]
-    found = ["line 1: begins with a byte-order mark; save it as plain UTF-8"] if raw.startswith(b'\xef\xbb\xbf') else []
+    found = (["line 1: begins with a byte-order mark; save it as plain UTF-8"]
+             if raw.startswith(b'\xef\xbb\xbf') else [])
     lines = raw.decode('utf-8-sig', errors='replace').splitlines()
     header = _header_problem(lines[0])
     if header: return found + [f"line 1: {header}"]
@@ -83,7 +90,8 @@ def submission_problems(
         if wrong: found.append(f"line {number} {wrong}")
         if len(found)>=limit: return found + ["and perhaps more; only the first are listed"]
     n = sum(bool(line.strip()) for line in lines[1:])
-    if n!=rows if rows is not None else not n: found.append(f"{n:,} predictions, expected {f'{rows:,}' if rows is not None else 'at least one'}")
+    if n!=rows if rows is not None else not n:
+        found.append(f"{n:,} predictions, expected {f'{rows:,}' if rows is not None else 'at least one'}")
     return found
 
 def check_submission(
@@ -100,11 +108,15 @@ def write_submission(
     labels:np.ndarray, # predicted digits, integers (n,), in the order of test.csv
     path:str|Path,     # a file that does not exist yet
 )->Path: # the file
-    "Write a submission, whole or not at all, and check it; raises `InputError` for labels that are not digits or a file that exists."
+    """Write a submission, whole or not at all, and check it;
+    raises `InputError` for labels that are not digits or a file that exists."""
     labels = np.asarray(labels)
-    if labels.ndim!=1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer) or labels.min()<0 or labels.max()>9:
-        raise InputError(f"write_submission: expected integers from 0 to 9 of shape (n,), got {labels.dtype} {labels.shape}; take proba.argmax(1)")
+    if (labels.ndim!=1 or not len(labels) or not np.issubdtype(labels.dtype, np.integer)
+        or labels.min()<0 or labels.max()>9):
+        raise InputError("write_submission: expected integers from 0 to 9 of shape (n,), "
+                         f"got {labels.dtype} {labels.shape}; take proba.argmax(1)")
     with whole_file(path) as part:
-        part.write_text(f'{HEADER}\n' + ''.join(f'{i},{d}\n' for i, d in enumerate(labels.tolist(), 1)), encoding='ascii', newline='\n')
+        part.write_text(f'{HEADER}\n' + ''.join(f'{i},{d}\n' for i, d in enumerate(labels.tolist(), 1)),
+                        encoding='ascii', newline='\n')
         check_submission(part, len(labels))
     return Path(path)

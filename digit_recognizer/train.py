@@ -10,12 +10,12 @@ __all__ = ['SCHEDULES', 'WEIGHTS', 'RECIPES', 'FORMAT', 'Recipe', 'make_recipe',
 import json
 import time
 import zipfile
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
 from .data import InputError, whole_file
-from .preprocess import one_hot, split, steps_per_epoch, train_batches
+from .preprocess import one_hot, steps_per_epoch, train_batches
 from .model import NETWORKS, build
 
 import keras
@@ -28,7 +28,8 @@ SCHEDULES = {
     'plateau':   'lr, halved after 3 epochs without a better validation accuracy, down to 1e-5'}
 WEIGHTS = {
     'last':     'the weights after the last epoch',
-    'best':     'those of the epoch with the best validation accuracy (which makes that accuracy an optimistic score)',
+    'best':     'those of the epoch with the best validation accuracy '
+                '(which makes that accuracy an optimistic score)',
     'averaged': 'an exponential moving average over the training steps (Polyak and Juditsky 1992)'}
 
 # %% ../nbs/03_train.ipynb #df8e46e8
@@ -55,30 +56,41 @@ class Recipe:
 
     def __post_init__(self):
         top = float('inf')
-        for field, low, high in (('width', 1, top), ('epochs', 1, top), ('batch', 1, top), ('lr', 1e-12, top), ('warmup', 0, 1),
-                                 ('label_smoothing', 0, .999), ('momentum', 0, .99999), ('rotation', 0, 180), ('shift', 0, 1),
-                                 ('zoom', 0, .999), ('val', 1e-6, .999999), ('seed', 0, 2**31-1)):
-            if not low<=getattr(self, field)<=high: raise InputError(f"recipe: {field}={getattr(self, field)} is outside {low:g} to {high:g}")
+        for field, low, high in (('width', 1, top), ('epochs', 1, top), ('batch', 1, top),
+                                 ('lr', 1e-12, top), ('warmup', 0, 1),
+                                 ('label_smoothing', 0, .999), ('momentum', 0, .99999),
+                                 ('rotation', 0, 180), ('shift', 0, 1), ('zoom', 0, .999),
+                                 ('val', 1e-6, .999999), ('seed', 0, 2**31-1)):
+            if not low<=getattr(self, field)<=high:
+                raise InputError(f"recipe: {field}={getattr(self, field)} is outside {low:g} to {high:g}")
         for field, known in (('network', NETWORKS), ('schedule', SCHEDULES), ('weights', WEIGHTS)):
-            if getattr(self, field) not in known: raise InputError(f"recipe: {field}={getattr(self, field)!r} is not one of {', '.join(known)}")
+            if getattr(self, field) not in known:
+                raise InputError(f"recipe: {field}={getattr(self, field)!r} "
+                                 f"is not one of {', '.join(known)}")
 
 # %% ../nbs/03_train.ipynb #0f0fa8d4
 RECIPES = {r.name: r for r in (
     Recipe(),
-    Recipe('classic', 'classic', width=32, epochs=30, batch=32, lr=1e-3, schedule='plateau', label_smoothing=0., weights='last', stratify=False),
+    Recipe('classic', 'classic', width=32, epochs=30, batch=32, lr=1e-3, schedule='plateau',
+           label_smoothing=0., weights='last', stratify=False),
     Recipe('tiny', width=8, epochs=1, batch=64, lr=1e-2, momentum=.9))}
 
 def make_recipe(
     name:str='fast', # one of RECIPES
     changes:dict=(), # field -> new value; text is converted to the field's type
 )->Recipe:
-    "A named recipe, with changes; raises `InputError` for an unknown name or field, or a value that does not fit."
-    if name not in RECIPES: raise InputError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
+    """A named recipe, with changes;
+    raises `InputError` for an unknown name or field, or a value that does not fit."""
+    if name not in RECIPES:
+        raise InputError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
     types, new = {f.name: f.type for f in fields(Recipe)}, {}
     for field, value in dict(changes).items():
-        if field not in types: raise InputError(f"unknown recipe field {field!r}; expected one of {', '.join(types)}")
-        try: new[field] = {'true': True, 'false': False}[str(value).lower()] if types[field] is bool else types[field](value)
-        except (ValueError, KeyError): raise InputError(f"recipe: {field}={value!r} is not of type {types[field].__name__}") from None
+        if field not in types:
+            raise InputError(f"unknown recipe field {field!r}; expected one of {', '.join(types)}")
+        try: new[field] = ({'true': True, 'false': False}[str(value).lower()] if types[field] is bool
+                           else types[field](value))
+        except (ValueError, KeyError):
+            raise InputError(f"recipe: {field}={value!r} is not of type {types[field].__name__}") from None
     return replace(RECIPES[name], **new)
 
 # %% ../nbs/03_train.ipynb #e63984eb
@@ -94,7 +106,8 @@ class Recorder(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         from tqdm.auto import tqdm
-        self.bar = tqdm(total=self.steps*self.epochs, unit='step', disable=not self.progress, mininterval=.5, dynamic_ncols=True,
+        self.bar = tqdm(total=self.steps*self.epochs, unit='step', disable=not self.progress,
+                        mininterval=.5, dynamic_ncols=True,
                         bar_format='{desc}{percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}')
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -105,8 +118,10 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         spent = [now-then for now, then in zip((time.perf_counter(), time.process_time()), self.began)]
-        self.rows.append({'epoch': epoch+1, **{k: logs[k] for k in ('loss', 'accuracy', 'val_loss', 'val_accuracy')},
-                          'lr': float(self.model.optimizer.learning_rate), 'seconds': spent[0], 'cpu_seconds': spent[1]})
+        self.rows.append({'epoch': epoch+1,
+                          **{k: logs[k] for k in ('loss', 'accuracy', 'val_loss', 'val_accuracy')},
+                          'lr': float(self.model.optimizer.learning_rate),
+                          'seconds': spent[0], 'cpu_seconds': spent[1]})
         self.bar.set_postfix_str(f"validation {logs['val_accuracy']:.2%}")
 
     def on_train_end(self, logs=None): self.bar.close()
@@ -119,7 +134,8 @@ def learning_rate(
     "The learning rate as a function of the step, or the constant from which a plateau lowers it."
     if recipe.schedule=='plateau': return recipe.lr
     rise = int(steps*recipe.warmup)
-    return keras.optimizers.schedules.CosineDecay(recipe.lr/25, max(steps-rise, 1), alpha=1e-3, warmup_target=recipe.lr, warmup_steps=rise)
+    return keras.optimizers.schedules.CosineDecay(recipe.lr/25, max(steps-rise, 1), alpha=1e-3,
+                                                  warmup_target=recipe.lr, warmup_steps=rise)
 
 # %% ../nbs/03_train.ipynb #4d670ff9
 @dataclass(frozen=True, eq=False)
@@ -132,16 +148,19 @@ class Fit:
 
     def __repr__(self):
         last = self.curve.iloc[self.kept_epoch-1]
-        return f"Fit({self.recipe.name}: {len(self.curve)} epochs, validation accuracy {last.val_accuracy:.4f})"
+        return (f"Fit({self.recipe.name}: {len(self.curve)} epochs, "
+                f"validation accuracy {last.val_accuracy:.4f})")
 
 # %% ../nbs/03_train.ipynb #bb7784a8
 def _callbacks(
     recipe:Recipe, # gives schedule and weights
 )->list: # for Keras' fit
     "What must happen at the end of an epoch."
-    return [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]*(recipe.weights=='averaged') \
-         + [keras.callbacks.ReduceLROnPlateau('val_accuracy', factor=.5, patience=3, min_lr=1e-5, mode='max')]*(recipe.schedule=='plateau') \
-         + [keras.callbacks.EarlyStopping('val_accuracy', patience=recipe.epochs, mode='max', restore_best_weights=True)]*(recipe.weights=='best')
+    return ([keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]*(recipe.weights=='averaged')
+            + [keras.callbacks.ReduceLROnPlateau('val_accuracy', factor=.5, patience=3, min_lr=1e-5,
+                                                 mode='max')]*(recipe.schedule=='plateau')
+            + [keras.callbacks.EarlyStopping('val_accuracy', patience=recipe.epochs, mode='max',
+                                             restore_best_weights=True)]*(recipe.weights=='best'))
 
 def fit(
     recipe:Recipe,        # how to train
@@ -154,16 +173,20 @@ def fit(
     "Train a network; the same seed gives the same weights on the same machine."
     import pandas as pd
     steps = steps_per_epoch(len(x), recipe.batch)
-    data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, recipe.rotation, recipe.shift, recipe.zoom)
+    data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed,
+                         recipe.rotation, recipe.shift, recipe.zoom)
     val = tf.data.Dataset.from_tensor_slices((x_val[..., None], one_hot(y_val))).batch(700)
     model = build(recipe.network, recipe.width, recipe.seed)
     averaged = recipe.weights=='averaged'
-    model.compile(keras.optimizers.Adam(learning_rate(recipe, steps*recipe.epochs), beta_2=.99 if recipe.schedule=='one_cycle' else .999,
-                                        use_ema=averaged, ema_momentum=recipe.momentum if averaged else .99),
-                  keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing), metrics=['accuracy'])
+    model.compile(keras.optimizers.Adam(learning_rate(recipe, steps*recipe.epochs),
+                                        beta_2=.99 if recipe.schedule=='one_cycle' else .999,
+                                        use_ema=averaged,
+                                        ema_momentum=recipe.momentum if averaged else .99),
+                  keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
+                  metrics=['accuracy'])
     recorder = Recorder(steps, recipe.epochs, progress)
-    model.fit(data, epochs=recipe.epochs, steps_per_epoch=steps, validation_data=val, shuffle=False, verbose=0,
-              callbacks=[recorder]+_callbacks(recipe))
+    model.fit(data, epochs=recipe.epochs, steps_per_epoch=steps, validation_data=val, shuffle=False,
+              verbose=0, callbacks=[recorder]+_callbacks(recipe))
     curve = pd.DataFrame(recorder.rows)
     kept = int(curve.val_accuracy.idxmax())+1 if recipe.weights=='best' else len(curve)
     return Fit(model, curve, recipe, kept)
@@ -174,19 +197,22 @@ def plot_curve(
     title:str='', # what stands above; by default the best epoch
 ): # plotly Figure with three panels
     "Learning curves: loss, accuracy and learning rate against the epoch."
-    import plotly.graph_objects as go
     from plotly.subplots import make_subplots
     best = curve.loc[curve.val_accuracy.idxmax()]
-    title = title or f"Validation accuracy peaks at {best.val_accuracy:.2%} in epoch {best.epoch:.0f} of {len(curve)}"
+    title = title or (f"Validation accuracy peaks at {best.val_accuracy:.2%} "
+                      f"in epoch {best.epoch:.0f} of {len(curve)}")
     fig = make_subplots(1, 3, subplot_titles=['loss', 'accuracy', 'learning rate'], horizontal_spacing=.08)
     for col, metric in ((1, 'loss'), (2, 'accuracy')):
         for part, name, color in (('', 'training', '#7f8fa6'), ('val_', 'validation', '#c23616')):
-            fig.add_scatter(x=curve.epoch.tolist(), y=curve[part+metric].tolist(), name=name, mode='lines+markers', line_color=color,
+            fig.add_scatter(x=curve.epoch.tolist(), y=curve[part+metric].tolist(), name=name,
+                            mode='lines+markers', line_color=color,
                             legendgroup=name, showlegend=col==1, row=1, col=col)
-    fig.add_scatter(x=curve.epoch.tolist(), y=curve.lr.tolist(), name='learning rate', mode='lines+markers', line_color='#192a56', showlegend=False, row=1, col=3)
+    fig.add_scatter(x=curve.epoch.tolist(), y=curve.lr.tolist(), name='learning rate',
+                    mode='lines+markers', line_color='#192a56', showlegend=False, row=1, col=3)
     fig.update_yaxes(tickformat='.1%', row=1, col=2)
     fig.update_xaxes(title_text='epoch')
-    return fig.update_layout(template='simple_white', title=title, height=380, legend=dict(orientation='h', y=-.25), margin=dict(t=90))
+    return fig.update_layout(template='simple_white', title=title, height=380,
+                             legend=dict(orientation='h', y=-.25), margin=dict(t=90))
 
 # %% ../nbs/03_train.ipynb #83616ef6
 FORMAT = 1 # of the run folder; raised when an older reader would misread it
@@ -211,24 +237,31 @@ class Run:
     @cached_property
     def validation(self)->dict: # rows (n,), y (n,), proba float32 (n, 10)
         "The validation digits: their rows among the labelled ones, labels and probabilities."
-        with np.load(self.folder/'validation.npz', allow_pickle=False) as z: return {k: z[k] for k in z.files}
+        with np.load(self.folder/'validation.npz', allow_pickle=False) as z:
+            return {k: z[k] for k in z.files}
 
     def __repr__(self):
         score = self.info['scores']['validation']
-        return f"Run({self.info['recipe']['name']}, seed {self.info['recipe']['seed']}: {score['errors']} errors on {score['n']:,} validation digits)"
+        return (f"Run({self.info['recipe']['name']}, seed {self.info['recipe']['seed']}: "
+                f"{score['errors']} errors on {score['n']:,} validation digits)")
 
 # %% ../nbs/03_train.ipynb #88ecfa88
 def load_model(
     path:str|Path, # a .keras file
 )->keras.Model:
-    "Load a model in Keras' safe mode; raises `InputError` unless it takes 28×28 pixels and gives ten probabilities."
+    """Load a model in Keras' safe mode;
+    raises `InputError` unless it takes 28×28 pixels and gives ten probabilities."""
     path = Path(path)
     if not path.is_file(): raise InputError(f"{path}: no such model file; is the run finished?")
-    if not zipfile.is_zipfile(path): raise InputError(f"{path}: not a Keras model, or a damaged one; expected a run's model.keras")
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a Keras model, or a damaged one; expected a run's model.keras")
     try: model = keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as e: raise InputError(f"{path}: Keras refuses this model: {str(e).splitlines()[0][:120]}") from None
+    except (ValueError, TypeError, KeyError, OSError) as e:
+        raise InputError(f"{path}: Keras refuses this model: {str(e).splitlines()[0][:120]}") from None
     shapes = getattr(model, 'input_shape', None), getattr(model, 'output_shape', None)
-    if shapes!=((None, 28, 28, 1), (None, 10)): raise InputError(f"{path}: not one of our models: it takes {shapes[0]} and gives {shapes[1]}; expected (None, 28, 28, 1) and (None, 10)")
+    if shapes!=((None, 28, 28, 1), (None, 10)):
+        raise InputError(f"{path}: not one of our models: it takes {shapes[0]} and gives {shapes[1]}; "
+                         "expected (None, 28, 28, 1) and (None, 10)")
     return model
 
 def load_run(
@@ -236,13 +269,15 @@ def load_run(
 )->Run:
     "Read a run folder; raises `InputError` if it is not one."
     folder, path = Path(folder), Path(folder)/'run.json'
-    if not folder.is_dir(): raise InputError(f"{folder}: no such run folder; make one with: digit_recognizer run")
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such run folder; make one with: digit_recognizer run")
     if not path.is_file(): raise InputError(f"{folder}: holds no run.json, so it is not a finished run")
     try: info = json.loads(path.read_text(encoding='utf-8'))
     except ValueError: raise InputError(f"{path}: not valid JSON; the run cannot be read") from None
     if not isinstance(info, dict) or info.get('format')!=FORMAT:
         found = info.get('format') if isinstance(info, dict) else None
-        raise InputError(f"{path}: format {found!r}, expected {FORMAT}; use the version of digit_recognizer that wrote it")
+        raise InputError(f"{path}: format {found!r}, expected {FORMAT}; "
+                         "use the version of digit_recognizer that wrote it")
     return Run(folder, info)
 
 def save_run(
@@ -260,5 +295,6 @@ def save_run(
     with whole_file(folder/'curve.csv') as part: fitted.curve.round(6).to_csv(part, index=False)
     with whole_file(folder/'validation.npz') as part:
         with open(part, 'wb') as f: np.savez_compressed(f, **validation)
-    with whole_file(folder/'run.json') as part: part.write_text(json.dumps({'format': FORMAT, **info}, indent=1) + '\n', encoding='utf-8')
+    with whole_file(folder/'run.json') as part:
+        part.write_text(json.dumps({'format': FORMAT, **info}, indent=1) + '\n', encoding='utf-8')
     return load_run(folder)

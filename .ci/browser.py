@@ -1,0 +1,59 @@
+"""Open every page of the built site in Chromium: figures drawn, no error, nothing fetched from elsewhere."""
+import functools
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+def problems(browser, site, path):
+    "What is wrong with one page."
+    page, wrong = browser.new_page(viewport={"width": 1280, "height": 900}), []
+    page.on("pageerror", lambda e: wrong.append(f"error: {e}"))
+    page.on("console", lambda m: m.type == "error" and wrong.append(f"console: {m.text}"))
+    page.on("response", lambda r: r.status >= 400 and wrong.append(f"{r.status}: {r.url}"))
+
+    def guard(route):
+        if route.request.url.startswith((site, "data:", "blob:")):
+            return route.continue_()
+        wrong.append(f"fetched from elsewhere: {route.request.url}")
+        route.abort()
+
+    page.route("**/*", guard)
+    page.goto(f"{site}/{path}", wait_until="load")
+    places, drawn = page.locator(".plotly-figure").count(), page.locator(".plotly-figure svg.main-svg").count()
+    if places and drawn < places:
+        wrong.append(f"{drawn} drawings for {places} figures")
+    if not page.locator("h1").count():
+        wrong.append("no heading")
+    page.close()
+    return wrong, places
+
+
+def main(docs):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=docs))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    site, failed, figures = f"http://127.0.0.1:{server.server_port}", 0, 0
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        pages = sorted(Path(docs).glob("nbs/*.html"))
+        for page in pages:
+            wrong, n = problems(browser, site, page.relative_to(docs).as_posix())
+            figures, failed = figures + n, failed + bool(wrong)
+            print(page.name, *(wrong or ["fine"]), sep=": ")
+        browser.close()
+    print(f"{len(pages)} pages, {figures} figures")
+    sys.exit(bool(failed or not figures))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
