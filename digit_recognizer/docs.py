@@ -85,7 +85,3 @@ def build_site(
     shutil.copy(Path(plotly.__file__).parent/'package_data'/'plotly.min.js', docs/'nbs')
     (docs/'index.html').write_text('<!DOCTYPE html><meta http-equiv="refresh" content="0; url=nbs/index.html">\n', encoding='utf-8')
     return docs
-
-# %% ../nbs/08_docs.ipynb #fa5925d9
-#| eval: false
-if __name__=='__main__': print(build_site())
