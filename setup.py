@@ -18,6 +18,7 @@ setup(
     long_description_content_type="text/markdown",
     author=cfg["author"],
     license="Apache-2.0 (code), CC-BY-SA-3.0 (the embedded MNIST digits)",
+    license_files=["LICENSE", "NOTICE"],
     keywords=cfg["keywords"],
     packages=[cfg["lib_path"]],
     package_data={cfg["lib_path"]: ["mnist.npz"]},

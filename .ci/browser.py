@@ -1,5 +1,6 @@
 """Open every page of the built site in Chromium: figures drawn, no error, nothing fetched from elsewhere."""
 import functools
+import shutil
 import sys
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -30,8 +31,8 @@ def problems(browser, site, path):
 
     page.route("**/*", guard)
     page.goto(f"{site}/{path}", wait_until="load")
-    places, drawn = page.locator(".plotly-figure").count(), page.locator(".plotly-figure svg.main-svg").count()
-    if places and drawn < places:
+    places, drawn = page.locator(".plotly-figure").count(), page.locator(".plotly-figure:has(svg.main-svg)").count()
+    if drawn != places:
         wrong.append(f"{drawn} drawings for {places} figures")
     if not page.locator("h1").count():
         wrong.append("no heading")
@@ -44,8 +45,8 @@ def main(docs):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     site, failed, figures = f"http://127.0.0.1:{server.server_port}", 0, 0
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
-        pages = sorted(Path(docs).glob("nbs/*.html"))
+        browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        pages = sorted(p for p in Path(docs).rglob("*.html") if p.parent != Path(docs) or p.name != "index.html")
         for page in pages:
             wrong, n = problems(browser, site, page.relative_to(docs).as_posix())
             figures, failed = figures + n, failed + bool(wrong)

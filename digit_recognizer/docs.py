@@ -14,21 +14,24 @@ from pathlib import Path
 
 # %% ../nbs/08_docs.ipynb #e21da5a6
 PLOTLY_MIME = 'application/vnd.plotly.v1+json'
-_LOAD = ('<script>window._define=window.define;window.define=undefined;</script><script src="plotly.min.js"></script>'
-         '<script>window.define=window._define;</script>')
+_LOAD = ('<script>window._define=window.define;window.define=undefined;</script>'
+         '<script src="plotly.min.js"></script><script>window.define=window._define;</script>')
 
 def figure_html(
     fig:dict,   # a plotly figure as saved in a notebook: data, layout, config
     number:int, # which figure of its page it is, from 0
 )->str: # HTML
-    "A place for a figure and the script that draws it; the figure's title is its text for those who cannot see it."
+    "A place for a figure, labelled with its title, and the script that draws it there."
     layout = fig.get('layout', {})
-    spec = json.dumps({k: fig.get(k, {}) for k in ('data', 'layout', 'config')}, sort_keys=True).replace('<', '\\u003c')
+    spec = json.dumps({k: fig.get(k, {}) for k in ('data', 'layout', 'config')}, sort_keys=True)
+    spec = spec.replace('<', '\\u003c')
     name = f"figure-{number}-{hashlib.sha1(spec.encode()).hexdigest()[:8]}"
     title = re.sub('<[^>]*>', '', str(layout.get('title', {}).get('text', 'figure'))).replace('"', '&quot;')
-    return (f'{_LOAD if not number else ""}<div id="{name}" class="plotly-figure" role="img" aria-label="{title}" '
-            f'style="height:{layout.get("height", 450)}px;max-width:100%;overflow-x:auto"></div><script>(function(){{var f={spec};'
-            f'Plotly.newPlot("{name}",f.data,f.layout,Object.assign({{}},f.config,{{responsive:true,showLink:false}}));}})();</script>')
+    style = f'height:{layout.get("height", 450)}px;max-width:100%;overflow-x:auto'
+    return (f'{_LOAD if not number else ""}'
+            f'<div id="{name}" class="plotly-figure" role="img" aria-label="{title}" style="{style}"></div>'
+            f'<script>(function(){{var f={spec};Plotly.newPlot("{name}",f.data,f.layout,'
+            'Object.assign({},f.config,{responsive:true,showLink:false}));})();</script>')
 
 # %% ../nbs/08_docs.ipynb #0dc1e67a
 def fix_links(
@@ -38,7 +41,8 @@ def fix_links(
 )->str: # Markdown
     "Lead links to the pages as they are named, and drop those to a repository that has no address."
     if not git_url: text = re.sub(r'\[source\]\([^)]*\)(\{[^}]*\})?\n*', '', text)
-    return re.sub(r'\]\([^)\s]*/nbs/(\w+)\.html(#[^)\s]*)?\)', lambda m: f"]({pages.get(m[1], m[1])}{m[2] or ''})", text)
+    def named(m): return f"]({pages.get(m[1], m[1])}{m[2] or ''})"
+    return re.sub(r'\]\([^)\s]*/nbs/(\w+)\.html(#[^)\s]*)?\)', named, text)
 
 # %% ../nbs/08_docs.ipynb #d0f96a3d
 class Site:
@@ -59,7 +63,8 @@ class Site:
         if cell.cell_type=='markdown': cell.source = fix_links(cell.source, self.pages, self.git_url)
         for output in cell.get('outputs', []):
             data = output.get('data', {})
-            if 'text/markdown' in data: data['text/markdown'] = fix_links(''.join(data['text/markdown']), self.pages, self.git_url)
+            if 'text/markdown' in data:
+                data['text/markdown'] = fix_links(''.join(data['text/markdown']), self.pages, self.git_url)
             if PLOTLY_MIME in data:
                 data['text/html'] = figure_html(json.loads(json.dumps(data.pop(PLOTLY_MIME))), self.figures)
                 self.figures += 1
@@ -67,21 +72,17 @@ class Site:
 # %% ../nbs/08_docs.ipynb #c1770837
 EXPECTED_WARNINGS = ('execute.enabled',)
 
-def build_site(
-    folder:str|Path='.', # holds settings.ini and _quarto.yml
-)->Path: # the finished site
-    "Build the site with nbdev and smalldocs; raises `RuntimeError` for a broken link or a key that was not understood."
+def build_site()->Path: # the finished site, `_docs`
+    "Build the site with nbdev and smalldocs; in the current folder; raises `RuntimeError` for a broken link."
     import plotly, smalldocs.site
-    from nbdev.doclinks import _build_modidx
     from nbdev.serve import proc_nbs
-    _build_modidx()
-    made = proc_nbs(str(folder), n_workers=2, force=True)
+    made = proc_nbs('.', n_workers=2, force=True)
     site = smalldocs.site.build(made, quiet=True)
     wrong = [str(w) for w in site.warnings if not any(e in str(w) for e in EXPECTED_WARNINGS)]
     if wrong: raise RuntimeError('the site has problems:\n' + '\n'.join(wrong))
-    docs = Path(folder)/'_docs'
+    docs = Path('_docs')
     shutil.rmtree(docs, ignore_errors=True)
     shutil.copytree(Path(made)/'_docs', docs)
     shutil.copy(Path(plotly.__file__).parent/'package_data'/'plotly.min.js', docs/'nbs')
-    (docs/'index.html').write_text('<!DOCTYPE html><meta http-equiv="refresh" content="0; url=nbs/index.html">\n', encoding='utf-8')
+    (docs/'index.html').write_text('<!DOCTYPE html><meta http-equiv="refresh" content="0; url=nbs/index.html">\n')
     return docs

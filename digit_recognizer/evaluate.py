@@ -42,13 +42,14 @@ class Score:
         low, high = self.interval()
         return {'n': self.n, 'errors': self.errors, 'accuracy': self.acc, 'low': low, 'high': high}
 
-    def __str__(self):
+    def _detail(self)->str:
+        "What an accuracy needs beside it."
         low, high = self.interval()
-        return (f"{self.acc:.2%} ({self.errors:,} errors on {self.n:,} digits; "
-                f"95 % interval {low:.2%} to {high:.2%})")
+        return f"{self.errors:,} errors on {self.n:,} digits; 95 % interval {low:.2%} to {high:.2%}"
 
-    def _repr_markdown_(self):
-        return f"**{self.acc:.2%}** correct: {str(self)[len(f'{self.acc:.2%} ')+1:-1]}"
+    def __str__(self): return f"{self.acc:.2%} ({self._detail()})"
+
+    def _repr_markdown_(self): return f"**{self.acc:.2%}** correct: {self._detail()}"
 
 def score(
     y:np.ndarray,     # labels, (n,), 0-9

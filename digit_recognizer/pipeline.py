@@ -12,14 +12,19 @@ import shutil
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timezone
-from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter, process_time
 
+from . import __version__
 from .data import Digits, InputError
 from .preprocess import split
 from .train import Recipe, Run, fit, load_run, save_run
 from .evaluate import score
 from .submit import predict, write_submission
+
+import keras
+import numpy as np
+import tensorflow as tf
 
 # %% ../nbs/06_pipeline.ipynb #9dd6f217
 def _processor()->str:
@@ -32,10 +37,11 @@ def _processor()->str:
 def environment()->dict: # names to versions and facts
     "Machine and versions, for run.json."
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    packages = ('digit_recognizer', 'tensorflow', 'keras', 'numpy')
-    return {'processor': _processor(), 'cores': cores, 'system': platform.system(),
-            'python': platform.python_version(), **{p: version(p) for p in packages},
-            'onednn': os.environ.get('TF_ENABLE_ONEDNN_OPTS')!='0'}
+    return {'processor': _processor(), 'cores': cores,
+            'threads': tf.config.threading.get_intra_op_parallelism_threads() or cores,
+            'system': platform.system(), 'python': platform.python_version(), 'digit_recognizer': __version__,
+            'tensorflow': tf.__version__, 'keras': keras.__version__, 'numpy': np.__version__,
+            'TF_ENABLE_ONEDNN_OPTS': os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}
 
 # %% ../nbs/06_pipeline.ipynb #df9e2c4d
 @contextmanager
@@ -43,15 +49,15 @@ def new_folder(
     out:str|Path, # must not exist
 ): # the hidden folder to fill
     "Make a folder whole or not at all; raises `InputError` if `out` exists or cannot be made."
-    out = Path(out)
+    out = Path(out).resolve()
+    if not out.name: raise InputError(f"{out}: cannot be a run folder; give another name")
     part = out.with_name(f'.{out.name}.part-{os.getpid()}')
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.mkdir()
-    except FileExistsError:
-        raise InputError(f"{out} exists and is left as it is; "
-                         "give another name, or remove it first") from None
     except OSError as e:
+        if out.exists(): raise InputError(f"{out} exists and is left as it is; "
+                                          "give another name, or remove it first") from None
         raise InputError(f"{out}: cannot be made ({e.strerror}); give another name") from None
     try:
         part.mkdir()
@@ -98,7 +104,9 @@ def run_pipeline(
 )->Run:
     """Split, train, score, predict and write the run folder, whole or not at all;
     raises `InputError` before any work if `out` exists."""
+    began = perf_counter(), process_time()
     with new_folder(out) as part:
+        here = environment()
         train, val = split(digits.y, recipe.val, recipe.seed, recipe.stratify)
         fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress)
         proba = predict(fitted.model, digits.x[val])
@@ -110,5 +118,7 @@ def run_pipeline(
                  {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
                   'recipe': asdict(recipe), 'data': _data_info(digits),
                   'split': {'train': len(train), 'validation': len(val)}, 'scores': scores,
-                  'training': _training_info(fitted, len(train)), 'environment': environment()})
+                  'training': _training_info(fitted, len(train)),
+                  'whole_run': {'seconds': round(perf_counter()-began[0], 1),
+                                'cpu_seconds': round(process_time()-began[1], 1)}, 'environment': here})
     return load_run(out)

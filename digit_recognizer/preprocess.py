@@ -17,10 +17,10 @@ from .data import InputError
 # %% ../nbs/01_preprocess.ipynb #2b006c85
 @contextmanager
 def _quiet_start():
-    """Keep TensorFlow's start-up lines off the terminal:
-    they are written past Python, straight to file descriptor 2."""
-    sys.stderr.flush()
+    "Keep TensorFlow's start-up lines off the terminal: they go past Python, to file descriptor 2."
+    if sys.stderr: sys.stderr.flush()
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
     try:
         os.dup2(null, 2)
         yield
@@ -28,11 +28,13 @@ def _quiet_start():
         os.dup2(saved, 2)
         os.close(saved)
         os.close(null)
+        del os.environ['TF_CPP_MIN_LOG_LEVEL']
 
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
 if 'TF_CPP_MIN_LOG_LEVEL' not in os.environ:
-    os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
-    with _quiet_start(): import tensorflow as tf
+    with _quiet_start():
+        import tensorflow as tf
+        tf.config.list_physical_devices()
 
 # %% ../nbs/01_preprocess.ipynb #08b97dc5
 import keras
@@ -99,7 +101,7 @@ def warp(
         images=tf.cast(xb, tf.float32), transforms=transforms, output_shape=(28, 28),
         fill_value=0., interpolation='BILINEAR', fill_mode='CONSTANT')
 
-# %% ../nbs/01_preprocess.ipynb #7570fc7d
+# %% ../nbs/01_preprocess.ipynb #73400e33
 def augment(
     xb,                # images, uint8 or float (n, 28, 28, 1), 0-255
     seed,              # two integers, (2,): the run and the batch
@@ -112,7 +114,7 @@ def augment(
     return warp(xb, affine(u[0]*np.radians(rotation), u[1]*shift*28, u[2]*shift*28,
                            1+u[3]*zoom, 1+u[4]*zoom))
 
-# %% ../nbs/01_preprocess.ipynb #9a70bdc1
+# %% ../nbs/01_preprocess.ipynb #2baddaf4
 def steps_per_epoch(
     n:int,     # training images
     batch:int, # images a batch
@@ -132,7 +134,6 @@ def train_batches(
     rotation:float=10, # degrees; see `augment`
     shift:float=.1,    # fraction of the side
     zoom:float=.1,     # fraction
-    first_epoch:int=0, # epochs before this one are skipped
 )->tf.data.Dataset: # (float32 (batch, 28, 28, 1) in 0-255, one-hot float32 (batch, 10))
     "Shuffled, augmented batches, the same for the same seed."
     n, steps = len(x), steps_per_epoch(len(x), batch)
@@ -147,5 +148,5 @@ def train_batches(
         xb = (augment(xb, tf.stack([2*seed+1, counter]), rotation, shift, zoom) if changes
               else tf.cast(xb, tf.float32))
         return xb, tf.gather(labels, rows)
-    ds = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch)
+    ds = tf.data.Dataset.range(epochs).flat_map(epoch)
     return ds.map(deal, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)

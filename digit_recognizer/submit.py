@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .data import InputError, whole_file
+from .data import InputError, check_file, whole_file
 
 # %% ../nbs/05_submit.ipynb #b2ed3345
 def predict(
@@ -43,6 +43,7 @@ def _header_problem(
     if line[:1]=='<': return "the file is a web page, not a CSV"
     if line.split(',')[-2:]==HEADER.split(','):
         return f"an index column stands before {HEADER}; write it with index=False"
+    if '\ufffd' in line or '\0' in line: return "the file is not plain UTF-8 text"
     if line[:1].isdigit(): return f"the header is missing; expected {HEADER}"
     return f"the header is {line[:40]!r}, expected {HEADER!r}"
 
@@ -66,22 +67,24 @@ def _next_id(
 )->int: # the id that the next line must have
     "Go on from the id that is there, so that one gap is one problem; a blank line has none."
     first = line.split(',')[0].strip()
-    return int(first)+1 if first.isdecimal() else want+bool(first)
+    return int(first)+1 if first.isdecimal() and len(first)<16 else want+bool(first)
 
 def submission_problems(
     path:str|Path,               # any file
     rows:int|None=KAGGLE_ROWS,   # how many predictions it must have; None takes any number but 0
     limit:int=10,                # stop after so many problems
 )->list: # of str; empty when the file may be handed in
-    """Everything that is wrong with a submission file, in the order of its lines;
-    raises `InputError` if there is no such file."""
+    """What is wrong with a submission file, in the order of its lines; a wrong header ends the search.
+    Raises `InputError` if there is no such file."""
     path = Path(path)
-    if not path.is_file(): raise InputError(f"{path}: no such file")
+    check_file(path)
     raw = path.read_bytes()
     if not raw.strip(): return ["the file is empty"]
+    if raw[:2] in (b'\xff\xfe', b'\xfe\xff'): return ["line 1: the file is UTF-16; save it as plain UTF-8"]
     found = (["line 1: begins with a byte-order mark; save it as plain UTF-8"]
              if raw.startswith(b'\xef\xbb\xbf') else [])
-    lines = raw.decode('utf-8-sig', errors='replace').splitlines()
+    text = raw.decode('utf-8-sig', errors='replace').removesuffix('\n')
+    lines = [line.removesuffix('\r') for line in text.split('\n')]
     header = _header_problem(lines[0])
     if header: return found + [f"line 1: {header}"]
     want = 1
