@@ -4,6 +4,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
   'syms': { 'digit_recognizer.cli': { 'digit_recognizer.cli._changes': ('nbs/cli.html#_changes', 'digit_recognizer/cli.py'),
                                       'digit_recognizer.cli._check': ('nbs/cli.html#_check', 'digit_recognizer/cli.py'),
                                       'digit_recognizer.cli._export_csv': ('nbs/cli.html#_export_csv', 'digit_recognizer/cli.py'),
+                                      'digit_recognizer.cli._message': ('nbs/cli.html#_message', 'digit_recognizer/cli.py'),
                                       'digit_recognizer.cli._options': ('nbs/cli.html#_options', 'digit_recognizer/cli.py'),
                                       'digit_recognizer.cli._predict': ('nbs/cli.html#_predict', 'digit_recognizer/cli.py'),
                                       'digit_recognizer.cli._run': ('nbs/cli.html#_run', 'digit_recognizer/cli.py'),

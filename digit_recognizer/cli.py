@@ -141,6 +141,13 @@ def _export_csv(
                f"test.csv ({len(digits.x_test):,}), sample_submission.csv")
 
 # %% ../nbs/07_cli.ipynb #5e68237d
+def _message(
+    e:Exception, # a user's mistake, or the system's refusal
+)->str: # what to print
+    "An error in words, without numbers that only a system knows."
+    if isinstance(e, TyperException): return e.format_message()
+    return f'{e.filename}: {e.strerror}' if isinstance(e, OSError) and e.filename else str(e)
+
 def main(
     args:list|None=None, # words after the program's name; by default those of the command line
 ):
@@ -149,8 +156,7 @@ def main(
     words = sys.argv[1:] if args is None else args
     try: code = app(words or ['--help'], prog_name='digit_recognizer', standalone_mode=False)
     except (InputError, OSError, TyperException) as e:
-        message = e.format_message() if isinstance(e, TyperException) else e
-        typer.echo(f'error: {message}'.replace('\n', ' '), err=True)
+        typer.echo(f'error: {_message(e)}'.replace('\n', ' '), err=True)
         code = 2
     if code==130: typer.echo('stopped: nothing was kept', err=True)
     sys.exit(code or 0)
