@@ -8,7 +8,9 @@ root = Path(__file__).resolve().parent
 ini = ConfigParser(delimiters=["="], interpolation=None)
 ini.read(root / "settings.ini", encoding="utf-8")
 cfg = ini["DEFAULT"]
-requires, dev, scripts = (cfg[k].split() for k in ("requirements", "dev_requirements", "console_scripts"))
+requires, scripts = (cfg[k].split() for k in ("requirements", "console_scripts"))
+extras = {k.removesuffix("_requirements"): v.split() for k, v in cfg.items() if k.endswith("_requirements")}
+extras["dev"] = sum(extras.values(), [])
 
 setup(
     name=cfg["lib_name"],
@@ -24,7 +26,7 @@ setup(
     package_data={cfg["lib_path"]: ["mnist.npz"]},
     python_requires=f">={cfg['min_python']},<3.14",
     install_requires=requires,
-    extras_require={"dev": dev},
+    extras_require=extras,
     entry_points={"console_scripts": scripts, "nbdev": [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,
 )
