@@ -1,0 +1,89 @@
+"""How accurate the recipes are: over seeds, as ensembles, on Kaggle's split and on MNIST's own.
+
+    python benchmarks/accuracy.py            # hours; interrupted, it goes on where it stopped
+    python benchmarks/accuracy.py --small    # a minute: a tiny recipe on few digits
+
+Recipes were chosen by validation alone. The held-out digits are scored here once for each published recipe.
+"""
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from digit_recognizer.data import InputError, first_digits, load_digits
+from digit_recognizer.ensemble import resume_ensemble, run_ensemble
+from digit_recognizer.evaluate import score
+from digit_recognizer.pipeline import environment, run_pipeline
+from digit_recognizer.runs import load_run
+from digit_recognizer.train import make_recipe
+from results import HERE, write_result
+
+SOURCES = 'embedded', 'standard'
+SINGLE, MEMBERS, MANY = 'fast', 'best', 5 # a recipe trained with several seeds, one as an ensemble, how many of each
+
+
+def counts(y, proba):
+    return {key: value for key, value in score(y, proba).to_dict().items() if key in ('n', 'errors')}
+
+
+def facts(run):
+    "What one trained network is judged by."
+    return {'seed': run.info['recipe']['seed'],
+            **{part: {k: run.info['scores'][part][k] for k in ('n', 'errors')} for part in ('validation', 'held_out')},
+            'seconds': run.info['training']['seconds'], 'cpu_seconds': run.info['training']['cpu_seconds']}
+
+
+def averaged(runs, y):
+    "Errors on the held-out digits when the first 1, 2, 3 … networks are averaged."
+    return [{'members': n, **counts(y, np.mean([run.test for run in runs[:n]], axis=0))}
+            for n in range(1, len(runs)+1)]
+
+
+def seeds(digits, recipe, many, work):
+    "One recipe, several seeds; each seed has its own validation digits."
+    runs = []
+    for seed in range(many):
+        folder = work/f'{digits.source}-{recipe}-{seed}'
+        chosen = make_recipe(recipe, {'seed': seed})
+        runs.append(load_run(folder) if (folder/'run.json').exists() else
+                    run_pipeline(digits, chosen, folder, progress=False))
+        print(digits.source, recipe, facts(runs[-1]), flush=True)
+    return {'how': 'seeds', 'recipe': runs[0].info['recipe'], 'networks': [facts(run) for run in runs],
+            'averaged': averaged(runs, digits.y_test)}
+
+
+def folds(digits, recipe, many, work):
+    "One recipe, several members, each without another fold."
+    folder = work/f'{digits.source}-{recipe}-{many}-members'
+    run = (load_run(folder) if (folder/'run.json').exists() else
+           resume_ensemble(folder) if folder.exists() else
+           run_ensemble(digits, make_recipe(recipe), many, folder, source=digits.source))
+    members = [load_run(folder/'members'/str(i)) for i in range(many)]
+    out_of_fold = {k: run.info['scores']['validation'][k] for k in ('n', 'errors')}
+    print(digits.source, recipe, out_of_fold, flush=True)
+    return {'how': 'folds', 'recipe': run.info['recipe'], 'networks': [facts(m) for m in members],
+            'out_of_fold': out_of_fold, 'averaged': averaged(members, digits.y_test)}
+
+
+def main(
+    small: Annotated[bool, typer.Option('--small', help='A tiny recipe on 3,000 digits, to see that all works.')]=False,
+    out: Annotated[Path, typer.Option(help='The result file.')]=HERE/'accuracy.json',
+    work: Annotated[Path, typer.Option(help='For the run folders, which are not trained again; by default beside the result file.')]=None,
+):
+    work = work or out.with_suffix('.work')
+    result = json.loads(out.read_text()) if out.exists() else {
+        'benchmark': 'accuracy', 'environment': environment(), 'results': []}
+    if result['environment']!=environment():
+        raise InputError(f"{out}: measured on another machine or with other versions; give another --out")
+    single, members, many = ('tiny', 'tiny', 2) if small else (SINGLE, MEMBERS, MANY)
+    for source in SOURCES:
+        digits = first_digits(load_digits(source), 3000) if small else load_digits(source)
+        for how, recipe in ((seeds, single), (folds, members)):
+            if any((r['source'], r['how'])==(source, how.__name__) for r in result['results']): continue
+            result['results'].append({'source': source, **how(digits, recipe, many, work)})
+            write_result(out, result)
+
+
+if __name__=='__main__': typer.run(main)

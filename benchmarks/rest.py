@@ -1,0 +1,139 @@
+"""The rest of the way: reading CSV, augmentation, prediction, start-up, and from test.csv to submission.csv.
+
+    python benchmarks/rest.py            # a few minutes
+    python benchmarks/rest.py --small    # the same on few digits
+
+Each way of doing a thing is tried three times; the page shows the median. What is named first is this package's.
+"""
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from results import HERE, environment, write_result
+
+TIMES = 3
+
+
+def clock(do):
+    "Wall seconds and CPU-seconds of calls, children included."
+    rows = []
+    for _ in range(TIMES):
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        cpu, began = sum(u.ru_utime+u.ru_stime for u in usage), time.perf_counter()
+        do()
+        seconds = time.perf_counter()-began
+        usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        rows.append((round(seconds, 4), round(sum(u.ru_utime+u.ru_stime for u in usage)-cpu, 4)))
+    return {'seconds': [r[0] for r in rows], 'cpu_seconds': [r[1] for r in rows]}
+
+
+def reading(csvs):
+    "train.csv into arrays."
+    import pandas as pd
+    from digit_recognizer.data import cache_folder, read_csv
+    path, n = csvs/'train.csv', sum(1 for _ in open(csvs/'train.csv', 'rb'))-1
+    def first():
+        shutil.rmtree(cache_folder(), ignore_errors=True)
+        read_csv(path, labelled=True)
+    for way, do in (('digit_recognizer, first time', first),
+                    ('digit_recognizer, second time', lambda: read_csv(path, labelled=True)),
+                    ('pandas.read_csv, as the original did', lambda: pd.read_csv(path)),
+                    ('pandas.read_csv, dtype uint8', lambda: pd.read_csv(path, dtype='uint8'))):
+        yield {'what': 'reading train.csv', 'way': way, 'amount': n, 'unit': 'digits', **clock(do)}
+
+
+def augmentation(digits):
+    "Turning, moving and stretching every digit once, in batches of 128."
+    import keras
+    import tensorflow as tf
+    from tensorflow.keras.preprocessing.image import ImageDataGenerator
+    from digit_recognizer.preprocess import train_batches
+    x, y, batch = digits.x, digits.y, 128
+    steps = len(x)//batch
+    pixels = x[..., None].astype('float32')
+    generator = ImageDataGenerator(rotation_range=10, zoom_range=.1, width_shift_range=.1, height_shift_range=.1)
+    layers = keras.Sequential([keras.layers.RandomRotation(10/360), keras.layers.RandomTranslation(.1, .1),
+                               keras.layers.RandomZoom(.1)])
+    ours = iter(train_batches(x, y, batch, 2*TIMES))
+    theirs = iter(tf.data.Dataset.from_tensor_slices(pixels).shuffle(len(x)).repeat().batch(batch, drop_remainder=True)
+                  .map(lambda xb: layers(xb, training=True), num_parallel_calls=tf.data.AUTOTUNE).prefetch(4))
+    legacy = generator.flow(pixels, y, batch_size=batch)
+    def draw(batches, n):
+        for _ in range(n): next(batches)
+    for way, batches, n in (('digit_recognizer', ours, steps), ('three Keras random layers', theirs, steps),
+                            ("Keras' legacy ImageDataGenerator", legacy, max(steps//10, 1))):
+        draw(batches, 5)
+        yield {'what': 'augmentation', 'way': way, 'amount': n*batch, 'unit': 'images', **clock(lambda: draw(batches, n))}
+
+
+def prediction(run, digits):
+    "Probabilities of the held-out digits, in batches of 1,000."
+    from digit_recognizer.export import FORMATS, export_run
+    from digit_recognizer.submit import predict
+    for to in FORMATS: export_run(run, to)
+    x = digits.x_test
+    pixels = x[..., None].astype('float32')
+    models = {'Keras, predict_on_batch': run.model,
+              **{f'{to}': use(run.folder/name) for to, (name, _, use) in FORMATS.items()}}
+    ways = {**{way: lambda m=model: predict(m, x) for way, model in models.items()},
+            'Keras, predict': lambda: run.model.predict(pixels, verbose=0)}
+    for way, do in ways.items():
+        do()
+        yield {'what': 'prediction', 'way': way, 'amount': len(x), 'unit': 'images', **clock(do)}
+
+
+def start_up():
+    "From nothing to an answer in the terminal."
+    program = [sys.executable, '-c', 'from digit_recognizer.cli import main; main()', '--help']
+    for way, words in (('digit_recognizer --help', program),
+                       ('import digit_recognizer.data', [sys.executable, '-c', 'import digit_recognizer.data']),
+                       ('import tensorflow', [sys.executable, '-c', 'import tensorflow'])):
+        yield {'what': 'start-up', 'way': way, 'amount': 1, 'unit': 'start',
+               **clock(lambda: subprocess.run(words, check=True, capture_output=True))}
+
+
+def end_to_end(run, csvs, tmp):
+    "The whole command: test.csv in, submission.csv out; each time without kept rows."
+    from digit_recognizer.data import cache_folder
+    n = sum(1 for _ in open(csvs/'test.csv', 'rb'))-1
+    def command():
+        shutil.rmtree(cache_folder(), ignore_errors=True)
+        (tmp/'submission.csv').unlink(missing_ok=True)
+        subprocess.run([sys.executable, '-c', 'from digit_recognizer.cli import main; main()', 'predict',
+                        str(run.folder), str(csvs/'test.csv'), '--out', str(tmp/'submission.csv')],
+                       check=True, capture_output=True)
+    for way in ('LiteRT', 'TensorFlow'):
+        if way=='TensorFlow': (run.folder/'model.tflite').unlink()
+        yield {'what': 'test.csv to submission.csv', 'way': f'digit_recognizer predict, {way}', 'amount': n,
+               'unit': 'digits', **clock(command)}
+
+
+def main(
+    small: Annotated[bool, typer.Option('--small', help='On 3,000 digits, to see that all works.')]=False,
+    out: Annotated[Path, typer.Option(help='The result file.')]=HERE/'rest.json',
+):
+    here = environment()
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp = Path(tmp)
+        os.environ['XDG_CACHE_HOME'] = str(tmp/'cache')
+        from digit_recognizer.data import export_csv, first_digits, load_digits
+        from digit_recognizer.pipeline import run_pipeline
+        from digit_recognizer.train import make_recipe
+        digits = first_digits(load_digits(), 3000) if small else load_digits()
+        csvs = export_csv(digits, tmp/'kaggle')
+        rows = [*reading(csvs), *start_up()]
+        run = run_pipeline(digits, make_recipe('fast', {'epochs': 1}), tmp/'run', progress=False)
+        rows += [*augmentation(digits), *prediction(run, digits), *end_to_end(run, csvs, tmp)]
+    for row in rows: print(f"{row['what']:<28}{row['way']:<40}{sorted(row['seconds'])[TIMES//2]:>9.3f} s")
+    write_result(out, {'benchmark': 'rest', 'environment': here, 'rows': rows})
+
+
+if __name__=='__main__': typer.run(main)
