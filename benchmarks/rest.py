@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from results import HERE, environment, write_result
+from results import environment, result_file, write_result
 
 TIMES = 3
 
@@ -63,7 +63,8 @@ def augmentation(digits):
     layers = keras.Sequential([keras.layers.RandomRotation(10/360), keras.layers.RandomTranslation(.1, .1),
                                keras.layers.RandomZoom(.1)])
     ours = iter(train_batches(x, y, batch, 2*TIMES))
-    theirs = iter(tf.data.Dataset.from_tensor_slices(pixels).shuffle(len(x)).repeat().batch(batch, drop_remainder=True)
+    in_batches = pixels[:steps*batch].reshape(steps, batch, 28, 28, 1)
+    theirs = iter(tf.data.Dataset.from_tensor_slices(in_batches).repeat()
                   .map(lambda xb: layers(xb, training=True), num_parallel_calls=tf.data.AUTOTUNE).prefetch(4))
     legacy = generator.flow(pixels, y, batch_size=batch)
     def draw(batches, n):
@@ -82,9 +83,9 @@ def prediction(run, digits):
     x = digits.x_test
     pixels = x[..., None].astype('float32')
     models = {'Keras, predict_on_batch': run.model,
-              **{f'{to}': use(run.folder/name) for to, (name, _, use) in FORMATS.items()}}
+              **{f'{to}': use(run.folder/name) for to, (name, _, use, _) in FORMATS.items()}}
     ways = {**{way: lambda m=model: predict(m, x) for way, model in models.items()},
-            'Keras, predict': lambda: run.model.predict(pixels, verbose=0)}
+            'Keras, predict': lambda: run.model.predict(pixels, batch_size=1000, verbose=0)}
     for way, do in ways.items():
         do()
         yield {'what': 'prediction', 'way': way, 'amount': len(x), 'unit': 'images', **clock(do)}
@@ -118,7 +119,7 @@ def end_to_end(run, csvs, tmp):
 
 def main(
     small: Annotated[bool, typer.Option('--small', help='On 3,000 digits, to see that all works.')]=False,
-    out: Annotated[Path, typer.Option(help='The result file.')]=HERE/'rest.json',
+    out: Annotated[Path, typer.Option(help='The result file.')]=None,
 ):
     here = environment()
     with tempfile.TemporaryDirectory() as tmp:
@@ -133,7 +134,7 @@ def main(
         run = run_pipeline(digits, make_recipe('fast', {'epochs': 1}), tmp/'run', progress=False)
         rows += [*augmentation(digits), *prediction(run, digits), *end_to_end(run, csvs, tmp)]
     for row in rows: print(f"{row['what']:<28}{row['way']:<40}{sorted(row['seconds'])[TIMES//2]:>9.3f} s")
-    write_result(out, {'benchmark': 'rest', 'environment': here, 'rows': rows})
+    write_result(result_file('rest', out, small), {'benchmark': 'rest', 'small': small, 'environment': here, 'results': rows})
 
 
 if __name__=='__main__': typer.run(main)

@@ -1,14 +1,33 @@
 """What every benchmark needs: where results stand, what machine this is, and how a result is written."""
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
+
+from digit_recognizer.data import InputError
 
 HERE = Path(__file__).parent/'results'
 
 
+def result_file(name, out, small):
+    "Where a benchmark's result goes: a small one never beside the committed ones, unless told so."
+    return out or (HERE/'small' if small else HERE)/f'{name}.json'
+
+
+def begun(path, name, small):
+    "The result so far; refuses one of another machine, of other versions or of another size."
+    fresh = {'benchmark': name, 'small': small, 'environment': environment(), 'results': []}
+    if not path.exists(): return fresh
+    result = json.loads(path.read_text(encoding='utf-8'))
+    for key in ('small', 'environment'):
+        if result[key]!=fresh[key]: raise InputError(f"{path}: {key} is {result[key]}, now it is {fresh[key]}; "
+                                                     "remove the file or give another --out")
+    return result
+
+
 def environment():
     "Machine and versions, asked in a process of its own so that TensorFlow starts with whatever settings come later."
-    import subprocess, sys
     code = 'import json; from digit_recognizer.pipeline import environment; print(json.dumps(environment()))'
     return json.loads(subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True,
                                      check=True).stdout)

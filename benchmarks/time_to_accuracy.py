@@ -3,6 +3,9 @@ beside this package's recipes; on the same digits, one after another on one mach
 
     python benchmarks/time_to_accuracy.py            # hours; interrupted, it goes on where it stopped
     python benchmarks/time_to_accuracy.py --small    # a minute: every contender for an epoch on few digits
+
+The clock of every contender runs from the beginning of an epoch to its end, validation on 8,400 digits included;
+what happens between epochs is not counted. `best` is scored without its views, as an epoch's validation is.
 """
 import json
 import os
@@ -15,8 +18,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from digit_recognizer.data import InputError, load_digits
-from results import HERE, environment, write_result
+from digit_recognizer.data import load_digits
+from results import begun, result_file, write_result
 
 CONTENDERS = {
     'original': {'seeds': 1, 'what': "the original notebook: its six 5×5 convolutions, Adam 1e-3, batch 32, 30 epochs, "
@@ -36,19 +39,22 @@ class Clock:
         self.file, self.n = file, n
         self.rows = json.loads(file.read_text()) if file.exists() else []
 
+    def begin(self, epoch, logs=None):
+        self.rows = self.rows[:epoch]
+        self.began = time.perf_counter(), time.process_time()
+
+    def end(self, epoch, logs):
+        seconds, cpu = time.perf_counter()-self.began[0], time.process_time()-self.began[1]
+        before = self.rows[-1] if self.rows else {'seconds': 0, 'cpu_seconds': 0}
+        self.rows.append({'epoch': epoch+1, 'errors': round((1-logs['val_accuracy'])*self.n),
+                          'seconds': round(before['seconds']+seconds, 2),
+                          'cpu_seconds': round(before['cpu_seconds']+cpu, 2)})
+        write_result(self.file, self.rows)
+        print(self.rows[-1], file=sys.stderr, flush=True)
+
     def callback(self):
         import keras
-        def begin(logs): self.began = time.perf_counter(), time.process_time(), len(self.rows)
-        def end(epoch, logs):
-            seconds, cpu = time.perf_counter()-self.began[0], time.process_time()-self.began[1]
-            before = self.rows[self.began[2]-1] if self.began[2] else {'seconds': 0, 'cpu_seconds': 0}
-            self.rows = self.rows[:epoch] + [{
-                'epoch': epoch+1, 'errors': round((1-logs['val_accuracy'])*self.n),
-                'seconds': round(before['seconds']+seconds, 2),
-                'cpu_seconds': round(before['cpu_seconds']+cpu, 2)}]
-            self.file.write_text(json.dumps(self.rows))
-            print(self.rows[-1], file=sys.stderr, flush=True)
-        return keras.callbacks.LambdaCallback(on_train_begin=begin, on_epoch_end=end)
+        return keras.callbacks.LambdaCallback(on_epoch_begin=self.begin, on_epoch_end=self.end)
 
 
 def original_net():
@@ -129,8 +135,15 @@ def train_rival(name, seed, parts, epochs, clock):
         model, data, epochs = fastai_net(), crops(x, y, 128, seed), epochs or 12
         model.compile(keras.optimizers.AdamW(one_cycle(.05, epochs*len(data)), weight_decay=.01, beta_2=.99),
                       'categorical_crossentropy', metrics=['accuracy'])
-        model.fit(data, epochs=epochs, **more)
+        model.fit(data, epochs=epochs, validation_batch_size=256, **more)
     return {'parameters': model.count_params()}
+
+
+def recipe_now(name, seed, small):
+    "A recipe of ours as it is today; None for a rival."
+    from dataclasses import asdict
+    from digit_recognizer.train import RECIPES, make_recipe
+    return asdict(make_recipe(name, {'seed': seed, **({'epochs': 1} if small else {})})) if name in RECIPES else None
 
 
 def train_ours(name, seed, parts, epochs, clock):
@@ -162,28 +175,29 @@ def train_one(name, seed, small, work):
 def main(
     small: Annotated[bool, typer.Option('--small', help='An epoch on 2,000 digits each, to see that all works.')]=False,
     only: Annotated[str, typer.Option(help='Contenders, separated by commas; by default all.')]=','.join(CONTENDERS),
-    out: Annotated[Path, typer.Option(help='The result file; what it already holds is not trained again.')]=HERE/'time_to_accuracy.json',
+    out: Annotated[Path, typer.Option(help='The result file; what it already holds is not trained again.')]=None,
     work: Annotated[Path, typer.Option(help='Where stopped trainings wait to be gone on with; by default beside the result file.')]=None,
     one: Annotated[str, typer.Option(hidden=True)]='',
 ):
-    work = work or out.with_suffix('.work')
-    work.mkdir(parents=True, exist_ok=True)
     if one:
         name, seed = one.split(':')
         return train_one(name, int(seed), small, work)
-    result = json.loads(out.read_text()) if out.exists() else {
-        'benchmark': 'time_to_accuracy', 'digits': 'embedded', 'contenders': CONTENDERS, 'environment': environment(),
-        'runs': []}
-    if result['environment']!=environment():
-        raise InputError(f"{out}: measured on another machine or with other versions; give another --out")
+    out = result_file('time_to_accuracy', out, small)
+    work = work or out.with_suffix('.work')
+    work.mkdir(parents=True, exist_ok=True)
+    result = begun(out, 'time_to_accuracy', small)
+    result['contenders'] = CONTENDERS
     for name in only.split(','):
         for seed in range(1 if small else CONTENDERS[name]['seeds']):
-            if any((run['contender'], run['seed'])==(name, seed) for run in result['runs']): continue
+            old = [run for run in result['results'] if (run['contender'], run['seed'])==(name, seed)]
+            if old and old[0].get('recipe')==recipe_now(name, seed, small): continue
             done = subprocess.run([sys.executable, __file__, '--one', f'{name}:{seed}', '--work', str(work)]
                                   + ['--small']*small, stdout=subprocess.PIPE, text=True, check=True)
-            result['runs'].append(json.loads(done.stdout.splitlines()[-1]))
+            result['results'] = [run for run in result['results'] if run not in old]
+            result['results'].append(json.loads(done.stdout.splitlines()[-1]))
             write_result(out, result)
-            print(name, seed, result['runs'][-1]['epochs'][-1], flush=True)
+            (work/f'{name}-{seed}.json').unlink(missing_ok=True)
+            print(name, seed, result['results'][-1]['epochs'][-1], flush=True)
 
 
 if __name__=='__main__': typer.run(main)

@@ -100,7 +100,8 @@ def _run(
 ):
     "Train, score and write a submission."
     began = perf_counter()
-    if resume: return _resume(resume, quiet, [data!='embedded', recipe, change, seed is not None, members>1, minutes, out])
+    if resume: return _resume(resume, quiet, [data!='embedded', recipe, change, seed is not None, members>1,
+                                                minutes is not None, out])
     if out and out.exists():
         raise InputError(f"{out} exists and is left as it is; give another --out, or remove it first")
     changes = _changes(change or [])
@@ -118,8 +119,8 @@ def _run(
         from digit_recognizer.budget import CANDIDATES, plan
         typer.echo(f"{'budget':<12}{minutes:g} minutes; measuring this machine")
         names = [recipe] if recipe else CANDIDATES
-        planned = plan((minutes*60-(perf_counter()-began))/members, digits,
-                       [make_recipe(name, changes) for name in names])
+        planned = plan(minutes*60-(perf_counter()-began), digits,
+                       [make_recipe(name, changes) for name in names], members)
         chosen = planned.recipe
         typer.echo(f"{'':<12}{planned}")
     typer.echo(f"{'recipe':<12}{chosen.name}: {chosen.network} network of width {chosen.width}, "
@@ -166,7 +167,7 @@ def _predict(
 @app.command('export')
 def _export(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
-    to:Annotated[str, typer.Option(help="'litert' (which predict then uses) or 'onnx'.")]='litert',
+    to:Annotated[str, typer.Option(help="'litert', which predict then uses, or 'onnx'; each needs the extra of its name.")]='litert',
 ):
     "Write a run's model into its folder in another format."
     from digit_recognizer.export import export_run

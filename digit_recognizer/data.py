@@ -10,6 +10,7 @@ __all__ = ['FINGERPRINTS', 'PIXELS', 'KEPT_SIZES', 'KEPT_FILES', 'KAGGLE_FILES',
 
 # %% ../nbs/00_data.ipynb #6129b4fb
 import hashlib
+import io
 import os
 import shutil
 import sys
@@ -275,10 +276,10 @@ def _kept(
 def _recall(
     kept:Path, # as named by `_kept`
 )->np.ndarray|None: # the rows, or None when they are not there or damaged
-    "Read kept rows; the npz's own checksum is compared."
+    "Read kept rows; zipfile compares the checksum of all of them before numpy sees any."
     try:
-        with np.load(kept, allow_pickle=False) as z: return z['rows']
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile): return None
+        with zipfile.ZipFile(kept) as z: return np.load(io.BytesIO(z.read('rows.npy')), allow_pickle=False)
+    except Exception: return None # whatever is wrong with it, the CSV itself is at hand
 
 def _keep(
     kept:Path,       # as named by `_kept`
@@ -298,13 +299,13 @@ def _keep(
 def read_csv(
     path:str|Path,  # a CSV in the competition's format
     labelled:bool,  # is there a label column, as in train.csv?
-    cache:Path|None=None, # folder in which to keep the rows; by default `cache_folder()`, for large files only
+    cache:bool|Path=True, # keep the rows for the next time? True: those of large files, in `cache_folder()`; or a folder
 )->tuple: # images uint8 (n, 28, 28), and labels uint8 (n,) or None
     "Read one CSV of digits; raises `InputError` that names the line and column of the first thing wrong."
     path = Path(path)
     check_file(path)
-    worth_it = cache or path.stat().st_size in KEPT_SIZES
-    kept = _kept(path, labelled, cache or cache_folder()) if worth_it else None
+    folder = cache_folder() if cache is True and path.stat().st_size in KEPT_SIZES else cache
+    kept = _kept(path, labelled, folder) if isinstance(folder, Path) else None
     rows = _recall(kept) if kept else None
     if rows is None:
         rows = _parse_csv(path, labelled)
@@ -320,16 +321,18 @@ _WHERE = "get both files from the competition's data page, or use the embedded d
 def _load_folder(
     folder:Path, # holds train.csv and test.csv
     name:str,    # what the user called it, for errors
+    cache:bool|Path, # as for `read_csv`
 )->Digits:
     "Read the competition's two files from a folder."
     missing = [f for f in KAGGLE_FILES if not (folder/f).is_file()]
     if missing: raise InputError(f"{name}: has no {' and no '.join(missing)}; {_WHERE}")
-    x, y = read_csv(folder/'train.csv', labelled=True)
-    x_test, _ = read_csv(folder/'test.csv', labelled=False)
+    x, y = read_csv(folder/'train.csv', True, cache)
+    x_test, _ = read_csv(folder/'test.csv', False, cache)
     return Digits(x, y, x_test, None, 'csv')
 
 def _load_zip(
     path:Path, # a zip file with train.csv and test.csv, at any depth
+    cache:bool|Path, # as for `read_csv`
 )->Digits:
     "Read the competition's two files from a zip."
     with tempfile.TemporaryDirectory() as tmp:
@@ -345,20 +348,21 @@ def _load_zip(
                         shutil.copyfileobj(src, dst)
         except _BROKEN_ZIP:
             raise InputError(f"{path}: not a zip file, or a damaged one; download it again") from None
-        return _load_folder(Path(tmp), str(path))
+        return _load_folder(Path(tmp), str(path), cache)
 
 def load_digits(
     source:str|Path='embedded', # `embedded`, `standard`, or a folder or zip with train.csv and test.csv
+    cache:bool|Path=True,       # as for `read_csv`
 )->Digits:
     "Load and validate digits; raises `InputError` for anything that is not a complete set."
     if str(source) in ('embedded', 'standard'):
         return load_embedded() if str(source)=='embedded' else load_standard()
     path = Path(source)
-    if path.is_dir(): return _load_folder(path, str(source))
+    if path.is_dir(): return _load_folder(path, str(source), cache)
     if path.suffix=='.csv' and path.is_file():
         raise InputError(f"{source}: is one CSV file; "
                          "give the folder that holds both train.csv and test.csv")
-    if path.is_file(): return _load_zip(path)
+    if path.is_file(): return _load_zip(path, cache)
     raise InputError(f"{source}: no such folder or zip file; {_WHERE}")
 
 # %% ../nbs/00_data.ipynb #a3d17974

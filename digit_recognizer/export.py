@@ -96,13 +96,11 @@ def _to_onnx(
     path:Path, # where to write
 ):
     "Convert by tf2onnx, through Keras."
-    if not find_spec('tf2onnx'):
-        raise InputError("export: the package tf2onnx is missing; install it by: pip install 'digit_recognizer[onnx]'")
     with _quiet(): model.export(path, format='onnx', verbose=False)
 
-FORMATS = { # name -> the file in the run's folder, how it is made, what uses it
-    'litert': ('model.tflite', _to_litert, LiteModel),
-    'onnx':   ('model.onnx', _to_onnx, OnnxModel)}
+FORMATS = { # name -> the file in the run's folder, how it is made, what uses it, the packages that takes
+    'litert': ('model.tflite', _to_litert, LiteModel, ('ai_edge_litert',)),
+    'onnx':   ('model.onnx', _to_onnx, OnnxModel, ('onnx', 'onnxruntime', 'tf2onnx'))}
 TOLERANCE = 1e-3 # of a probability
 
 def export_run(
@@ -111,7 +109,10 @@ def export_run(
 )->tuple: # the file; the largest difference of a probability from Keras
     "Convert a run's model into a file of its folder; raises `InputError` if that is there already."
     if to not in FORMATS: raise InputError(f"unknown format {to!r}; expected one of {', '.join(FORMATS)}")
-    name, convert, use = FORMATS[to]
+    name, convert, use, packages = FORMATS[to]
+    missing = [package for package in packages if not find_spec(package)]
+    if missing: raise InputError(f"export: {' and '.join(missing)} not installed; "
+                                 f"get it by: pip install 'digit_recognizer[{to}]'")
     x = load_embedded().x[:500]
     with whole_file(run.folder/name) as part:
         convert(run.model, part)
