@@ -77,11 +77,15 @@ class OnnxModel:
 # %% ../nbs/10_export.ipynb #5481df07
 @contextmanager
 def _quiet():
-    "Keep the converters from telling, in dozens of lines, what they do."
+    "Keep the converters from telling, in dozens of lines, what they do, and from changing the environment."
     from digit_recognizer.preprocess import quiet_tensorflow
+    before = dict(os.environ)
     with quiet_tensorflow(), redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter('ignore')
-        yield
+        try: yield
+        finally:
+            for name in os.environ.keys()-before.keys(): del os.environ[name] # tf2onnx sets TF_CPP_MIN_LOG_LEVEL
+            os.environ.update(before)
 
 def _to_litert(
     model,     # Keras model
