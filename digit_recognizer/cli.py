@@ -8,6 +8,7 @@ __all__ = ['app', 'FIELDS', 'main']
 # %% ../nbs/20_cli.ipynb #7f49a472
 import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, List, Optional
@@ -72,14 +73,25 @@ def _summary(
     lines.append(f"{'submission':<12}{folder/'submission.csv'}")
     return '\n'.join(lines)
 
+@contextmanager
+def _resumable(
+    folder:Path, # of an ensemble
+):
+    "Say how to go on, when Ctrl-C stops it."
+    try: yield
+    except KeyboardInterrupt:
+        typer.echo("stopped: finished members are kept; go on with:\n"
+                   f"digit_recognizer run --resume {folder}", err=True)
+        sys.exit(130)
+
 @app.command('run')
 def _run(
     data:Annotated[str, typer.Option(
         help="'embedded' (MNIST in Kaggle's shape), 'standard' (60,000/10,000), "
              "or a folder or zip with train.csv and test.csv.")]='embedded',
     recipe:Annotated[Optional[str], typer.Option(
-        help="'fast' (a minute or two), 'best' (a quarter of an hour), 'classic' (the original "
-             "notebook's; half an hour) or 'tiny' (seconds).", show_default='fast')]=None,
+        help="'fast' (the default; a minute or two), 'best' (a quarter of an hour), 'classic' (the "
+             "original notebook's; half an hour) or 'tiny' (seconds).")]=None,
     change:Annotated[Optional[List[str]], typer.Option(
         '--set', metavar='FIELD=VALUE',
         help="Change a field of the recipe, such as epochs=3; may be repeated. "
@@ -132,7 +144,8 @@ def _run(
         from digit_recognizer.ensemble import run_ensemble
         folder = out or free_folder(f'{chosen.name}-{members}-members')
         typer.echo(f"{'members':<12}{members}; if stopped, go on with --resume {folder}")
-        run = run_ensemble(digits, chosen, members, folder, progress=not quiet, source=data)
+        with _resumable(folder):
+            run = run_ensemble(digits, chosen, members, folder, progress=not quiet, source=data)
     typer.echo(_summary(run))
 
 def _resume(
@@ -143,7 +156,7 @@ def _resume(
     "Go on with a stopped run."
     if any(others): raise InputError("--resume takes everything from the run's folder; give it alone")
     from digit_recognizer.ensemble import resume_ensemble
-    typer.echo(_summary(resume_ensemble(folder, progress=not quiet)))
+    with _resumable(folder): typer.echo(_summary(resume_ensemble(folder, progress=not quiet)))
 
 # %% ../nbs/20_cli.ipynb #ad682742
 @app.command('predict')
@@ -215,5 +228,5 @@ def main(
     except (InputError, OSError, TyperException) as e:
         typer.echo(f'error: {_message(e)}'.replace('\n', ' '), err=True)
         code = 2
-    if code==130: typer.echo('stopped: only finished members of a run of several are kept', err=True)
+    if code==130: typer.echo('stopped: nothing was kept', err=True)
     sys.exit(code or 0)

@@ -45,31 +45,43 @@ def _conv(
     "A 3×3 convolution without bias: the normalisation that follows has one."
     return layers.Conv2D(filters, 3, strides=strides, padding='same', use_bias=False)(x)
 
+def _stem(
+    width:int, # filters
+)->tuple: # the network's input, and feature maps (n, 14, 14, width)
+    "One convolution of the full image, pooled at once."
+    inputs = keras.Input((28, 28, 1))
+    return inputs, _norm(layers.MaxPooling2D(2)(_conv(scaling()(inputs), width)))
+
+def _classify(
+    inputs,   # the network's input
+    x,        # its last feature maps
+    name:str, # of the network
+)->keras.Model:
+    "Ten probabilities from the mean of each feature map."
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(10, activation='softmax')(x), name=name)
+
 def residual(
     width:int=16, # filters of the first stage; doubles twice
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
     "A small residual network that pools first: three stages, one residual block each."
-    inputs = keras.Input((28, 28, 1))
-    x = _norm(layers.MaxPooling2D(2)(_conv(scaling()(inputs), width)))
+    inputs, x = _stem(width)
     for stage, filters in enumerate([width, 2*width, 4*width]):
         if stage: x = _norm(_conv(x, filters, strides=2))
         y = _norm(_conv(_norm(_conv(x, filters)), filters), relu=False)
         x = layers.ReLU()(layers.Add()([x, y]))
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(10, activation='softmax')(x), name='residual')
+    return _classify(inputs, x, 'residual')
 
 # %% ../nbs/02_model.ipynb #a8ea3e3b
 def plain(
     width:int=32, # filters of the first stage; doubles twice
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
     "Five 3×3 convolutions in three stages, each normalised; max-pooling between the stages."
-    inputs = keras.Input((28, 28, 1))
-    x = _norm(layers.MaxPooling2D(2)(_conv(scaling()(inputs), width)))
+    inputs, x = _stem(width)
     x = _norm(_conv(x, 2*width))
     x = _norm(layers.MaxPooling2D(2)(_conv(x, 2*width)))
     x = _norm(_conv(_norm(_conv(x, 4*width)), 4*width))
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(10, activation='softmax')(x), name='plain')
+    return _classify(inputs, x, 'plain')
 
 # %% ../nbs/02_model.ipynb #afe9ac89
 NETWORKS = {'classic': classic, 'residual': residual, 'plain': plain}

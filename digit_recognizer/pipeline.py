@@ -19,7 +19,7 @@ from . import __version__
 from .data import Digits, InputError
 from .preprocess import split
 from .train import Recipe, fit
-from .runs import Run, load_run, save_run
+from .runs import Run, cores, load_run, save_run
 from .evaluate import score
 from .submit import predict, write_submission
 
@@ -37,9 +37,8 @@ def _processor()->str:
 
 def environment()->dict: # names to versions and facts
     "Machine and versions, for run.json."
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    return {'processor': _processor(), 'cores': cores,
-            'threads': tf.config.threading.get_intra_op_parallelism_threads() or cores,
+    return {'processor': _processor(), 'cores': cores(),
+            'threads': tf.config.threading.get_intra_op_parallelism_threads() or cores(),
             'system': platform.system(), 'python': platform.python_version(), 'digit_recognizer': __version__,
             'tensorflow': tf.__version__, 'keras': keras.__version__, 'numpy': np.__version__,
             'TF_ENABLE_ONEDNN_OPTS': os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}
