@@ -20,7 +20,7 @@ from digit_recognizer.evaluate import score
 from digit_recognizer.pipeline import run_pipeline
 from digit_recognizer.runs import load_run
 from digit_recognizer.train import make_recipe
-from results import begun, result_file, write_result
+from results import begun, command, result_file, write_result
 
 SOURCES = 'embedded', 'standard'
 SINGLE, MEMBERS, MANY = 'fast', 'best', 5 # a recipe trained with several seeds, one as an ensemble, how many of each
@@ -95,4 +95,4 @@ def main(
             write_result(out, result)
 
 
-if __name__=='__main__': typer.run(main)
+if __name__=='__main__': command(main)

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from results import environment, result_file, write_result
+from results import command, environment, result_file, write_result
 
 TIMES = 3
 
@@ -134,4 +134,4 @@ def main(
     write_result(result_file('rest', out, small), {'benchmark': 'rest', 'small': small, 'environment': here, 'results': rows})
 
 
-if __name__=='__main__': typer.run(main)
+if __name__=='__main__': command(main)

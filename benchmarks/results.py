@@ -5,9 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
 from digit_recognizer.data import InputError
 
 HERE = Path(__file__).parent/'results'
+
+
+def command(main):
+    "Run a benchmark's `main` as a program; a user's mistake is told in one line."
+    try: typer.run(main)
+    except InputError as e: sys.exit(str(e))
 
 
 def result_file(name, out, small):

@@ -18,8 +18,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from digit_recognizer.data import load_digits
-from results import begun, result_file, write_result
+from digit_recognizer.data import InputError, load_digits
+from results import begun, command, result_file, write_result
 
 CONTENDERS = {
     'original': {'seeds': 1, 'what': "the original notebook: its six 5×5 convolutions, Adam 1e-3, batch 32, 30 epochs, "
@@ -182,6 +182,8 @@ def main(
     if one:
         name, seed = one.split(':')
         return train_one(name, int(seed), small, work)
+    unknown = set(only.split(','))-set(CONTENDERS)
+    if unknown: raise InputError(f"--only: unknown {', '.join(sorted(unknown))}; expected some of {', '.join(CONTENDERS)}")
     out = result_file('time_to_accuracy', out, small)
     work = work or out.with_suffix('.work')
     work.mkdir(parents=True, exist_ok=True)
@@ -200,4 +202,4 @@ def main(
             print(name, seed, result['results'][-1]['epochs'][-1], flush=True)
 
 
-if __name__=='__main__': typer.run(main)
+if __name__=='__main__': command(main)

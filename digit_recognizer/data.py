@@ -108,6 +108,7 @@ class Digits:
     x_test:np.ndarray      # held-out images, uint8 (m, 28, 28)
     y_test:np.ndarray|None # their labels, uint8 (m,), where they are known
     source:str             # `embedded`, `standard` or `csv`
+    corrected:int=0        # how many labels a person corrected, 0 or more
 
     def __post_init__(self):
         _check_images('x', self.x)

@@ -18,9 +18,10 @@ from time import perf_counter, process_time
 from . import __version__
 from .data import Digits, InputError
 from .preprocess import split
+from .model import calibrated
 from .train import Recipe, fit
 from .runs import Run, cores, load_run, save_run
-from .evaluate import score
+from .evaluate import fit_temperature, score, temper
 from .submit import predict, write_submission
 
 import keras
@@ -29,11 +30,12 @@ import tensorflow as tf
 
 # %% ../nbs/07_pipeline.ipynb #e81ab6e1
 def _processor()->str:
-    "The processor's name, as far as the system tells it."
-    try: names = [l.split(':', 1)[1].strip() for l in Path('/proc/cpuinfo').read_text().splitlines()
-                  if l.startswith('model name')]
-    except OSError: names = []
-    return names[0] if names else platform.processor() or platform.machine()
+    "The processor's name; with family and model on Linux, since rented machines give many processors one name."
+    try: first = Path('/proc/cpuinfo').read_text().split('\n\n')[0]
+    except OSError: first = ''
+    facts = dict(map(str.strip, line.split(':', 1)) for line in first.splitlines() if ':' in line)
+    if 'model name' not in facts: return platform.processor() or platform.machine()
+    return ', '.join([facts['model name']]+[f'{key} {facts[key]}' for key in ('cpu family', 'model') if key in facts])
 
 def environment()->dict: # names to versions and facts
     "Machine and versions, for run.json."
@@ -83,7 +85,7 @@ def data_info(
 )->dict:
     "What run.json says about the data."
     return {'source': digits.source, 'fingerprint': digits.fingerprint, 'rehearsal': digits.rehearsal,
-            'labelled': len(digits.x), 'held_out': len(digits.x_test)}
+            'labelled': len(digits.x), 'held_out': len(digits.x_test), 'corrected': digits.corrected}
 
 def scores(
     digits:Digits,    # the labels
@@ -121,13 +123,15 @@ def run_pipeline(
         train, val = parts or split(digits.y, recipe.val, recipe.seed, recipe.stratify)
         fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress)
         proba = predict(fitted.model, digits.x[val])
-        test = predict(fitted.model, digits.x_test, progress=progress)
+        temperature = fit_temperature(digits.y[val], proba)
+        model, proba = calibrated(fitted.model, temperature), temper(proba, temperature)
+        test = predict(model, digits.x_test, progress=progress)
         write_submission(test.argmax(1), part/'submission.csv')
-        save_run(part, fitted.model, fitted.curve, dict(rows=val, y=digits.y[val], proba=proba), test,
+        save_run(part, model, fitted.curve, dict(rows=val, y=digits.y[val], proba=proba), test,
                  {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
                   'recipe': asdict(recipe), 'data': data_info(digits),
                   'split': {'train': len(train), 'validation': len(val)},
-                  'scores': scores(digits, val, proba, test), 'training': _training_info(fitted, len(train)),
+                  'scores': scores(digits, val, proba, test), 'temperature': temperature, 'training': _training_info(fitted, len(train)),
                   'whole_run': {'seconds': round(perf_counter()-began[0], 1),
                                 'cpu_seconds': round(process_time()-began[1], 1)}, 'environment': here})
     return load_run(out)

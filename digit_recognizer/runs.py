@@ -9,6 +9,7 @@ __all__ = ['FORMAT', 'RUN_KEYS', 'Run', 'load_model', 'load_run', 'cores', 'save
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,17 @@ from .data import InputError, check_file, whole_file
 # %% ../nbs/06_runs.ipynb #f47f04f0
 FORMAT = 1 # of the run folder; raised when an older reader would misread it
 RUN_KEYS = {'recipe', 'scores'} # what every run.json tells
+
+def _read_arrays(
+    path:Path,   # an .npz file
+    names:tuple, # arrays that it must hold
+)->dict: # name -> array
+    "Read arrays that cannot hold code; raises `InputError` for a missing, damaged or foreign file."
+    check_file(path)
+    try:
+        with np.load(path, allow_pickle=False) as z: return {name: z[name] for name in names}
+    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, OSError):
+        raise InputError(f"{path}: damaged, or not written by a run; expected the arrays {', '.join(names)}; make the run again") from None
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -41,13 +53,12 @@ class Run:
     @cached_property
     def validation(self)->dict: # rows (n,), y (n,), proba float32 (n, 10)
         "The validation digits: their rows among the labelled ones, labels and probabilities."
-        with np.load(self.folder/'validation.npz', allow_pickle=False) as z:
-            return {k: z[k] for k in z.files}
+        return _read_arrays(self.folder/'validation.npz', ('rows', 'y', 'proba'))
 
     @cached_property
     def test(self)->np.ndarray: # float32 (m, 10)
         "The probabilities of the digits to predict."
-        with np.load(self.folder/'test.npz', allow_pickle=False) as z: return z['proba']
+        return _read_arrays(self.folder/'test.npz', ('proba',))['proba']
 
     def __repr__(self):
         score = self.info['scores']['validation']

@@ -34,7 +34,7 @@ class Recipe:
     name:str='fast'            # what the recipe is called
     network:str='residual'     # one of `NETWORKS`
     width:int=16               # filters of the first stage, 1 or more
-    epochs:int=8               # passes over the training images, 1 or more
+    epochs:int=10              # passes over the training images, 1 or more
     batch:int=256              # images a step, 1 or more
     lr:float=1e-2              # peak learning rate of Adam, above 0
     schedule:str='one_cycle'   # one of `SCHEDULES`
@@ -74,7 +74,7 @@ RECIPES = {r.name: r for r in (
     Recipe(),
     Recipe('best', 'plain', width=32, epochs=14, lr=8e-3, views=9),
     Recipe('classic', 'classic', width=32, epochs=30, batch=32, lr=1e-3, schedule='plateau',
-           beta_2=.999, label_smoothing=0., weights='last', stratify=False),
+           beta_2=.999, label_smoothing=0., weights='last'),
     Recipe('tiny', width=8, epochs=1, batch=64, lr=1e-2, momentum=.9))}
 
 def _from_text(
