@@ -51,7 +51,7 @@ def _summary(
     run,         # a finished Run
     folder=None, # where it is said to be; by default where it is
 )->str:
-    "What a run prints at its end; every line but the two with paths fits into 80 columns."
+    "What a run prints at its end; every line but those with paths fits into 80 columns."
     from digit_recognizer.evaluate import Score
     def line(what, s):
         return (f"{what:<12}{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n"
@@ -71,7 +71,33 @@ def _summary(
                      f"{'':<12}this score is no leaderboard claim")
     lines.append(f"{'run folder':<12}{folder}")
     lines.append(f"{'submission':<12}{folder/'submission.csv'}")
+    if (run.folder/'report.html').is_file(): lines.append(f"{'report':<12}{folder/'report.html'}")
     return '\n'.join(lines)
+
+def _with_corrections(
+    digits,      # Digits as they came
+    corrections, # path of an edited audit file, or None
+): # Digits
+    "Put in what a person decided about labels, and say how many."
+    if not corrections: return digits
+    from digit_recognizer.labels import corrected, read_corrections
+    decided = read_corrections(corrections, digits.y)
+    typer.echo(f"{'corrections':<12}{len(decided):,} labels, by {corrections}")
+    return corrected(digits, decided)
+
+def _finish(
+    run,         # a finished Run
+    digits,      # Digits it was made with
+    report:bool, # write report.html?
+):
+    "Report and summary."
+    if report:
+        from digit_recognizer.report import write_report
+        try: write_report(run, digits)
+        except (InputError, KeyboardInterrupt) as e:
+            typer.echo(f"no report ({str(e) or 'stopped'}); the run is kept, and this makes one:\n"
+                       f"digit_recognizer report {run.folder}", err=True)
+    typer.echo(_summary(run))
 
 @contextmanager
 def _resumable(
@@ -90,7 +116,7 @@ def _run(
         help="'embedded' (MNIST in Kaggle's shape), 'standard' (60,000/10,000), "
              "or a folder or zip with train.csv and test.csv.")]='embedded',
     recipe:Annotated[Optional[str], typer.Option(
-        help="'fast' (the default; a minute or two), 'best' (a quarter of an hour), 'classic' (the "
+        help="'fast' (the default; a minute or two), 'best' (five to ten minutes), 'classic' (the "
              "original notebook's; half an hour) or 'tiny' (seconds).")]=None,
     change:Annotated[Optional[List[str]], typer.Option(
         '--set', metavar='FIELD=VALUE',
@@ -101,19 +127,24 @@ def _run(
     members:Annotated[int, typer.Option(
         min=1, help="Train so many networks, each without another fold of the digits, and average them.")]=1,
     minutes:Annotated[Optional[float], typer.Option(
-        min=0, help="Time for the whole run: this machine's speed is measured, and the epochs, and without "
-                    "--recipe the recipe too, are chosen to fit.")]=None,
+        min=0, help="Time until the submission is written (the report takes up to half a minute more): this "
+                    "machine's speed is measured, and the epochs, and without --recipe the recipe too, are chosen to fit.")]=None,
     resume:Annotated[Optional[Path], typer.Option(
         metavar='RUN', help="Go on with a run of several members that was stopped; takes everything "
                             "else from its folder.")]=None,
+    corrections:Annotated[Optional[Path], typer.Option(
+        metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
     out:Annotated[Optional[Path], typer.Option(
         help='The run folder to make; by default the first free name in runs/.')]=None,
+    report:Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]=True,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bars.')]=False,
 ):
     "Train, score and write a submission."
     began = perf_counter()
-    if resume: return _resume(resume, quiet, [data!='embedded', recipe, change, seed is not None, members>1,
-                                                minutes is not None, out])
+    if resume: return _resume(resume, report, quiet, [data!='embedded', recipe, change, seed is not None, members>1,
+                                                        minutes is not None, corrections, out])
+    if corrections and members>1:
+        raise InputError("--corrections and --members: a run of several members cannot take corrections yet; give one of them")
     if out and out.exists():
         raise InputError(f"{out} exists and is left as it is; give another --out, or remove it first")
     changes = _changes(change or [])
@@ -125,7 +156,7 @@ def _run(
     from digit_recognizer.data import load_digits
     from digit_recognizer.train import make_recipe
     chosen = make_recipe(recipe or 'fast', changes)
-    digits = load_digits(data)
+    digits = _with_corrections(load_digits(data), corrections)
     typer.echo(f"{'digits':<12}{digits.source}: {len(digits.x):,} labelled, {len(digits.x_test):,} to predict")
     if minutes is not None:
         from digit_recognizer.budget import CANDIDATES, plan
@@ -146,17 +177,76 @@ def _run(
         typer.echo(f"{'members':<12}{members}; if stopped, go on with --resume {folder}")
         with _resumable(folder):
             run = run_ensemble(digits, chosen, members, folder, progress=not quiet, source=data)
-    typer.echo(_summary(run))
+    _finish(run, digits, report)
 
 def _resume(
     folder:Path, # of an ensemble
+    report:bool, # write a report at the end?
     quiet:bool,  # no progress bars?
     others:list, # the other options; none may be given
 ):
     "Go on with a stopped run."
     if any(others): raise InputError("--resume takes everything from the run's folder; give it alone")
-    from digit_recognizer.ensemble import resume_ensemble
-    with _resumable(folder): typer.echo(_summary(resume_ensemble(folder, progress=not quiet)))
+    from digit_recognizer.data import load_digits
+    from digit_recognizer.ensemble import planned_source, resume_ensemble
+    source = planned_source(folder)
+    with _resumable(folder): run = resume_ensemble(folder, progress=not quiet)
+    _finish(run, load_digits(source), report)
+
+# %% ../nbs/20_cli.ipynb #88ceaaaa
+@app.command('compare')
+def _compare(
+    a:Annotated[Path, typer.Argument(metavar='RUN', help='A run folder.')],
+    b:Annotated[Path, typer.Argument(metavar='RUN', help='Another.')],
+):
+    "Is one of two runs really better? McNemar's exact test."
+    from digit_recognizer.compare import compare
+    from digit_recognizer.runs import load_run
+    import textwrap
+    said = str(compare(load_run(a), load_run(b)))
+    typer.echo('\n'.join(textwrap.fill(line, 80) for line in said.splitlines()))
+
+def _digits_of(
+    run,      # a Run
+    data:str, # as typed, or None
+    corrections=None, # path of an edited audit file, or None
+): # Digits
+    "The digits that a run was made with; raises `InputError` where they have to be named."
+    from digit_recognizer.data import load_digits
+    source = data or run.info['data']['source']
+    if source=='csv': raise InputError(f"{run.folder} was made from CSV files; name them with --data")
+    return _with_corrections(load_digits(source), corrections)
+
+@app.command('report')
+def _report(
+    run:Annotated[Path, typer.Argument(help='A run folder.')],
+    data:Annotated[Optional[str], typer.Option(help='The digits of the run, where it was made from CSV files.')]=None,
+    corrections:Annotated[Optional[Path], typer.Option(metavar='CSV', help='The corrections of the run, where it had any.')]=None,
+    out:Annotated[Optional[Path], typer.Option(help='The HTML file; by default report.html in the run folder.')]=None,
+):
+    "Write a run's report."
+    from digit_recognizer.data import check_new_file
+    from digit_recognizer.runs import load_run
+    finished = load_run(run)
+    check_new_file(out or finished.folder/'report.html')
+    digits = _digits_of(finished, data, corrections)
+    from digit_recognizer.report import write_report
+    typer.echo(write_report(finished, digits, out))
+
+@app.command('audit')
+def _audit(
+    run:Annotated[Path, typer.Argument(help='A run folder.')],
+    out:Annotated[Path, typer.Option(help='The CSV file to write; must not exist.')],
+):
+    "List the labels that the run doubts, for a person to check."
+    from digit_recognizer.data import check_new_file
+    from digit_recognizer.labels import doubtful, write_audit
+    from digit_recognizer.runs import load_run
+    check_new_file(out)
+    v = load_run(run).validation
+    table = doubtful(v['y'], v['proba'], v['rows'])
+    typer.echo(f"{write_audit(table, out)}: {len(table)} of {len(v['y']):,} labels are doubtful; look at each, fill in the column\n"
+               f"'corrected' where one is wrong, and train again with --corrections {out}")
 
 # %% ../nbs/20_cli.ipynb #ad682742
 @app.command('predict')
@@ -164,18 +254,28 @@ def _predict(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
     csv:Annotated[Path, typer.Argument(help="Digits in the format of Kaggle's test.csv.")],
     out:Annotated[Path, typer.Option(help='The submission to write; must not exist.')],
+    abstain_below:Annotated[Optional[float], typer.Option(
+        metavar='CONFIDENCE', help="Also write OUT-review.csv, with the answers of a lower confidence than this, "
+                                   "for a person to look at; the submission stays complete.")]=None,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
 ):
     "Predict a CSV of digits with a run's model."
+    from digit_recognizer.confidence import check_threshold, write_review
     from digit_recognizer.data import check_new_file, read_csv
     from digit_recognizer.export import fastest_model
     from digit_recognizer.runs import load_run
     from digit_recognizer.submit import predict, write_submission
     check_new_file(out)
+    review = out.with_name(f'{out.stem}-review.csv')
+    if abstain_below is not None:
+        check_threshold(abstain_below)
+        check_new_file(review)
     model = load_run(run)
     x, _ = read_csv(csv, labelled=False)
-    guess = predict(fastest_model(model), x, progress=not quiet).argmax(1)
-    typer.echo(f"{write_submission(guess, out)}: {len(guess):,} predictions")
+    proba = predict(fastest_model(model), x, progress=not quiet)
+    typer.echo(f"{write_submission(proba.argmax(1), out)}: {len(proba):,} predictions")
+    if abstain_below is not None:
+        typer.echo(f"{review}: {write_review(proba, abstain_below, review):,} of them to be looked at")
 
 @app.command('export')
 def _export(
