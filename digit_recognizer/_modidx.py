@@ -291,6 +291,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'digit_recognizer/report.py'),
                                          'digit_recognizer.report._thresholds': ( 'nbs/report.html#_thresholds',
                                                                                   'digit_recognizer/report.py'),
+                                         'digit_recognizer.report._votes_section': ( 'nbs/report.html#_votes_section',
+                                                                                     'digit_recognizer/report.py'),
                                          'digit_recognizer.report.command_for': ( 'nbs/report.html#command_for',
                                                                                   'digit_recognizer/report.py'),
                                          'digit_recognizer.report.leaks': ('nbs/report.html#leaks', 'digit_recognizer/report.py'),

@@ -20,7 +20,7 @@ from .confidence import calibration, plot_reliability, plot_risk_coverage, risk_
 from .neighbours import atlas, copies, copies_info, plot_atlas
 from .robustness import SAMPLE, no_digit_answers, plot_robustness, robustness
 
-# %% ../nbs/16_report.ipynb #44a04200
+# %% ../nbs/16_report.ipynb #36f5ccc2
 @dataclass(frozen=True, eq=False)
 class Section:
     "A part of the report."
@@ -65,13 +65,26 @@ def _copies_section(
     "Was it shown what it is scored on?"
     import pandas as pd
     text = ' '.join(f"Of the {found['compared']:,} digits {'to be predicted' if part=='to predict' else 'of validation'}, each compared with "
-                    f"{found['among']:,} others, {found['exact']} are exact copies and {found['near']} within {found['within']:g} grey levels."
+                    f"{found['among']:,} others, {found['exact']} are exact copies"
+                    + (f" and {found['near']} within {found['within']:g} grey levels." if found['within'] else '.')
                     for part, found in leaked.items()) + ' '
     text += ("The digits are MNIST as it comes with this package. MNIST holds the answers to Kaggle's test set, so this run is a rehearsal "
              "and its score no leaderboard claim." if run.info['data']['rehearsal'] else
              "A score on copies is worth nothing." if any(found['exact']+found['near'] for found in leaked.values()) else
              "Copies that were moved or scaled would not be found.")
     return Section('Copies', text, pd.DataFrame(leaked).T.astype({k: int for k in ('compared', 'among', 'exact', 'near')}))
+
+def _votes_section(
+    run:Run, # a finished run of several members
+)->Section:
+    "Where the members disagree."
+    import pandas as pd
+    answer, many = run.test.argmax(1), len(run.info['members'])
+    agree = sum((load_run(run.folder/'members'/str(i)).test.argmax(1)==answer).astype(int) for i in range(many))
+    table = pd.DataFrame([{'members that agree': f'{k} of {many}', 'digits to predict': int((agree==k).sum()),
+                           'share': float((agree==k).mean())} for k in range(many, -1, -1)]).set_index('members that agree')
+    return Section('Where the members disagree', "The answer is that of the average of all members. For how many digits do so many of them, each by itself, "
+                   "give the same one? What few agree on is worth a look.", table)
 
 def sections(
     run:Run,       # a finished run
@@ -112,7 +125,8 @@ def sections(
     out.append(Section('Damaged digits', f"{'The' if members==1 else 'One of the members, and the'} first {len(few):,} validation digits, moved, turned, smeared, hidden and inverted. The dotted line is the accuracy "
                        "on them as they are.", card, plot_robustness(card), 'Eight panels: accuracy against the strength of a kind of damage.'))
     out.append(Section('What is no digit', "The model has no eleventh answer. Passed is the share of images that it calls a digit with a confidence of 90 % or more.", answers))
-    if members==1:
+    if members>1: out.insert(2, _votes_section(run))
+    else:
         out.append(Section('How it learnt', "Loss, accuracy and learning rate against the epoch. Training accuracy is measured on augmented digits, so it may well be the lower one.",
                            run.curve, plot_curve(run.curve), 'Learning curves: loss, accuracy and learning rate against the epoch.'))
     return out
@@ -155,7 +169,7 @@ def verdict(
              f"No image to be predicted was found to be a copy of a labelled one (within {leaked['to predict']['within']:g} grey levels), so its score may be claimed.")
     return [good, fails, claim]
 
-# %% ../nbs/16_report.ipynb #c7f21bfe
+# %% ../nbs/16_report.ipynb #8bab0eb6
 TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
@@ -274,13 +288,14 @@ def write_report(
                          f"{' and --corrections' if run.info['data'].get('corrected') else ''} as for the run")
     info, leaked = run.info, leaks(run, digits)
     parts = sections(run, digits, leaked)
+    many = f"{len(info['members'])} members, " if 'members' in info else ''
     shown = [dict(title=s.title, text=s.text, alt=s.alt, figure=s.figure is not None, rows=Markup(_table_html(s.table)),
                   headline=s.figure.layout.title.text if s.figure is not None else '',
                   wide=s.figure is not None and 'xaxis2' in s.figure.layout,
                   html=Markup(_figure_html(s.figure)) if s.figure is not None else '') for s in parts]
     facts = pd.Series({**{f'data: {k}': v for k, v in info['data'].items()}, **info['environment'], 'made': info['created']}, name='value')
     text = Environment(autoescape=True).from_string(TEMPLATE).render(
-        title=f"{info['recipe']['name']}, seed {info['recipe']['seed']}: a run of digit_recognizer", plotly_js=Markup(get_plotlyjs()),
+        title=f"{info['recipe']['name']}, {many}seed {info['recipe']['seed']}: a run of digit_recognizer", plotly_js=Markup(get_plotlyjs()),
         what=f"{info['data']['source']} digits, {info['data']['labelled']:,} labelled and {info['data']['held_out']:,} to predict; made {info['created'][:10]}",
         verdict=verdict(run, leaked), sections=shown, command=command_for(run),
         recipe=Markup(_table_html(pd.Series(info['recipe'], name='value').astype(str).to_frame())), facts=Markup(_table_html(facts.astype(str).to_frame())))
