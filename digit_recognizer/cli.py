@@ -125,7 +125,8 @@ def _run(
     seed:Annotated[Optional[int], typer.Option(
         min=0, help="Drives everything random; the recipe's own is 0.")]=None,
     members:Annotated[int, typer.Option(
-        min=1, help="Train so many networks, each without another fold of the digits, and average them.")]=1,
+        min=1, help="Train so many networks, each without another part of the digits, and average them; takes so many "
+                   "times as long.")]=1,
     minutes:Annotated[Optional[float], typer.Option(
         min=0, help="Time until the submission is written (the report takes up to half a minute more): this "
                     "machine's speed is measured, and the epochs, and without --recipe the recipe too, are chosen to fit.")]=None,
@@ -133,7 +134,7 @@ def _run(
         metavar='RUN', help="Go on with a run of several members that was stopped; takes everything "
                             "else from its folder.")]=None,
     corrections:Annotated[Optional[Path], typer.Option(
-        metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
+        metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'; not with --members.")]=None,
     out:Annotated[Optional[Path], typer.Option(
         help='The run folder to make; by default the first free name in runs/.')]=None,
     report:Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]=True,
@@ -199,7 +200,10 @@ def _compare(
     a:Annotated[Path, typer.Argument(metavar='RUN', help='A run folder.')],
     b:Annotated[Path, typer.Argument(metavar='RUN', help='Another.')],
 ):
-    "Is one of two runs really better? McNemar's exact test."
+    """Is one of two runs really better? McNemar's exact test, on the validation digits that both left out.
+
+    Use runs of the same --data and the same --seed: with other seeds they share only a fifth of these digits. The
+    verdict is about these two networks; a claim about recipes takes several seeds."""
     from digit_recognizer.compare import compare
     from digit_recognizer.runs import load_run
     import textwrap
@@ -237,16 +241,23 @@ def _report(
 def _audit(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
     out:Annotated[Path, typer.Option(help='The CSV file to write; must not exist.')],
+    data:Annotated[Optional[str], typer.Option(help='The digits of the run, where it was made from CSV files.')]=None,
 ):
-    "List the labels that the run doubts, for a person to check."
+    """List the labels that the run doubts, for a person to check; needs the extra 'labels'.
+
+    A run has an opinion on its validation digits, one of several members on all labelled ones. Beside the CSV, an HTML
+    page shows the digits. Fill in the column 'corrected' where a label is wrong, and train with --corrections."""
     from digit_recognizer.data import check_new_file
-    from digit_recognizer.labels import doubtful, write_audit
+    from digit_recognizer.labels import doubtful, write_audit, write_gallery
     from digit_recognizer.runs import load_run
-    check_new_file(out)
-    v = load_run(run).validation
+    pictures = out.with_suffix('.html')
+    for file in (out, pictures): check_new_file(file)
+    finished = load_run(run)
+    v, digits = finished.validation, _digits_of(finished, data)
     table = doubtful(v['y'], v['proba'], v['rows'])
-    typer.echo(f"{write_audit(table, out)}: {len(table)} of {len(v['y']):,} labels are doubtful; look at each, fill in the column\n"
-               f"'corrected' where one is wrong, and train again with --corrections {out}")
+    typer.echo(f"{write_audit(table, out)}: {len(table)} of {len(v['y']):,} labels are doubtful")
+    if len(table): typer.echo(f"{write_gallery(digits.x, table, pictures)}: their pictures, in the same order")
+    typer.echo(f"fill in 'corrected' where a label is wrong, and train with:\ndigit_recognizer run --corrections {out}")
 
 # %% ../nbs/20_cli.ipynb #ad682742
 @app.command('predict')
@@ -256,7 +267,7 @@ def _predict(
     out:Annotated[Path, typer.Option(help='The submission to write; must not exist.')],
     abstain_below:Annotated[Optional[float], typer.Option(
         metavar='CONFIDENCE', help="Also write OUT-review.csv, with the answers of a lower confidence than this, "
-                                   "for a person to look at; the submission stays complete.")]=None,
+                                   "for a person to look at; the submission stays complete. The run's report has a table of thresholds.")]=None,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
 ):
     "Predict a CSV of digits with a run's model."

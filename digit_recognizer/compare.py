@@ -14,7 +14,7 @@ from .data import InputError, digit_grid
 from .evaluate import Score
 from .runs import Run
 
-# %% ../nbs/11_compare.ipynb #ef38836a
+# %% ../nbs/11_compare.ipynb #15c5aed7
 LEVEL = .05 # the significance level: how often two equally good networks may be called different
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Comparison:
     def __str__(self):
         gain, low, high = self.difference()
         return (f"{self.verdict()}\n"
-                f"Accuracy of {self.b} less that of {self.a}: {100*gain:+.2f} points "
+                f"Accuracy of {self.b} minus that of {self.a}: {100*gain:+.2f} points "
                 f"(95 % interval {100*low:+.2f} to {100*high:+.2f}) on {self.n:,} digits; both misread {self.both}.")
 
     def _repr_markdown_(self): return str(self).replace('\n', '  \n')

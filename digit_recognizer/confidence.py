@@ -94,7 +94,7 @@ def calibration(
                                 'log loss': log_loss(y, p, labels=range(10)), 'Brier score': brier(y, p),
                                 'calibration error': expected_calibration_error(y, p)} for name, p in rows.items()}).T
 
-# %% ../nbs/12_confidence.ipynb #e69ef4f7
+# %% ../nbs/12_confidence.ipynb #86287e76
 def plot_reliability(
     y:np.ndarray,        # labels, (n,), 0-9
     proba:np.ndarray,    # the run's probabilities, (n, 10)
@@ -112,11 +112,10 @@ def plot_reliability(
                         error_y=dict(array=(table.high-table.accuracy).tolist(), thickness=1,
                                      arrayminus=(table.accuracy-table.low).tolist()),
                         customdata=table.n.tolist(), hovertemplate='confidence %{x:.1%}, accuracy %{y:.1%}, %{customdata:,} digits')
-    gap = proba.max(1).mean()-(proba.argmax(1)==y).mean()
     fig.update_xaxes(title_text='confidence', tickformat='.0%', range=[0, 1.02])
     fig.update_yaxes(title_text='accuracy', tickformat='.0%', range=[0, 1.05])
     return fig.update_layout(template='simple_white', height=440, legend=dict(orientation='h', y=-.2), margin=dict(t=60),
-                             title=f"On average {abs(gap):.2%} {'surer' if gap>0 else 'less sure'} than right")
+                             title=f"It expects {1-proba.max(1).mean():.2%} mistakes and makes {(proba.argmax(1)!=y).mean():.2%}")
 
 # %% ../nbs/12_confidence.ipynb #5564bcd1
 def risk_coverage(

@@ -124,10 +124,9 @@ def run_pipeline(
         fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress)
         proba = predict(fitted.model, digits.x[val])
         temperature = fit_temperature(digits.y[val], proba)
-        model, proba = calibrated(fitted.model, temperature), temper(proba, temperature)
-        test = predict(model, digits.x_test, progress=progress)
+        proba, test = temper(proba, temperature), temper(predict(fitted.model, digits.x_test, progress=progress), temperature)
         write_submission(test.argmax(1), part/'submission.csv')
-        save_run(part, model, fitted.curve, dict(rows=val, y=digits.y[val], proba=proba), test,
+        save_run(part, calibrated(fitted.model, temperature), fitted.curve, dict(rows=val, y=digits.y[val], proba=proba), test,
                  {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
                   'recipe': asdict(recipe), 'data': data_info(digits),
                   'split': {'train': len(train), 'validation': len(val)},

@@ -73,7 +73,7 @@ DAMAGE = { # what is done -> how, its unit, and the strengths shown
     'hidden':    (hide, 'pixels', (0, 4, 6, 8, 10, 12)),
     'inverted':  (fade, 'share', (0, .1, .2, .3, .4, 1))}
 
-# %% ../nbs/14_robustness.ipynb #269869be
+# %% ../nbs/14_robustness.ipynb #37cf7679
 SAMPLE = 1000 # validation digits on the card: 1 % of them is ten digits, and the whole card some forty thousand predictions
 
 def robustness(
@@ -109,9 +109,9 @@ def plot_robustness(
     fig.update_yaxes(tickformat='.0%', range=[0, 1.04])
     worst = table.loc[table.accuracy.idxmin()]
     return fig.update_layout(template='simple_white', height=520, margin=dict(t=90, l=50, r=10),
-                             title=f"Least is read when {worst.damage}, {worst.strength:g} {worst.unit}: {worst.accuracy:.0%}")
+                             title=f"The worst for it: {worst.damage}, {worst.strength:g} ({worst.unit}): {worst.accuracy:.0%} are still read")
 
-# %% ../nbs/14_robustness.ipynb #62a2f620
+# %% ../nbs/14_robustness.ipynb #ab30ef7d
 LETTERS = 'ABCDEFGHJKLMNPQRTUVWXYabdefhkmnprtwxy' # those that no digit resembles too much: no I, O, S, Z, g, l, q
 
 def letters()->np.ndarray: # uint8 (n, 28, 28)
@@ -138,19 +138,19 @@ def no_digits(
     spots = gaussian_filter(rng.normal(size=(n, 28, 28)), (0, 2, 2))
     bars = np.zeros((n, 28, 28), np.uint8)
     for img, (row, high) in zip(bars, np.c_[rng.integers(4, 20, n), rng.integers(2, 5, n)]): img[row:row+high, 4:24] = 255
-    return {'empty page': np.zeros((1, 28, 28), np.uint8), 'black page': np.full((1, 28, 28), 255, np.uint8),
+    return {'no ink': np.zeros((1, 28, 28), np.uint8), 'all ink': np.full((1, 28, 28), 255, np.uint8),
             'noise': rng.integers(0, 256, (n, 28, 28)).astype(np.uint8),
             'blots': np.where(spots>.1, 255, 0).astype(np.uint8), 'lines across': bars, 'letters': letters()}
 
 def no_digit_answers(
     model,               # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
     threshold:float=.9,  # a confidence above which nobody looks
-): # DataFrame, a row for each kind: images, mean confidence, passed (share above the threshold), most often (digit)
+): # DataFrame, a row for each kind: images, mean confidence, wrongly accepted (share above the threshold), most often (digit)
     "What a model makes of things that are no digit."
     import pandas as pd
     rows = {}
     for name, images in no_digits().items():
         proba = predict(model, images)
-        rows[name] = {'images': len(images), 'mean confidence': float(proba.max(1).mean()), 'passed': float((proba.max(1)>=threshold).mean()),
+        rows[name] = {'images': len(images), 'mean confidence': float(proba.max(1).mean()), 'wrongly accepted': float((proba.max(1)>=threshold).mean()),
                       'most often': int(np.bincount(proba.argmax(1)).argmax())}
     return pd.DataFrame(rows).T.astype({'images': int, 'most often': int})
