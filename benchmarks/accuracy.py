@@ -20,7 +20,7 @@ from digit_recognizer.evaluate import score
 from digit_recognizer.pipeline import run_pipeline
 from digit_recognizer.runs import load_run
 from digit_recognizer.train import make_recipe
-from results import begun, command, result_file, write_result
+from results import begun, command, environment, result_file, write_result
 
 SOURCES = 'embedded', 'standard'
 SINGLE, MEMBERS, MANY = 'fast', 'best', 5 # a recipe trained with several seeds, one as an ensemble, how many of each
@@ -83,7 +83,7 @@ def main(
 ):
     out = result_file('accuracy', out, small)
     work = work or out.with_suffix('.work')
-    result = begun(out, 'accuracy', small)
+    result = begun(out, 'accuracy', small, one_machine=False)
     single, members, many = ('tiny', 'tiny', 2) if small else (SINGLE, MEMBERS, MANY)
     for source in SOURCES:
         digits = first_digits(load_digits(source), 3000) if small else load_digits(source)
@@ -91,7 +91,7 @@ def main(
             old = [r for r in result['results'] if (r['source'], r['how'])==(source, how.__name__)]
             if old and old[0]['recipe']==asdict(make_recipe(recipe)): continue
             result['results'] = [r for r in result['results'] if r not in old]
-            result['results'].append({'source': source, **how(digits, recipe, many, work)})
+            result['results'].append({'source': source, 'environment': environment(), **how(digits, recipe, many, work)})
             write_result(out, result)
 
 

@@ -23,12 +23,12 @@ def result_file(name, out, small):
     return out or (HERE/'small' if small else HERE)/f'{name}.json'
 
 
-def begun(path, name, small):
-    "The result so far; refuses one of another machine, of other versions or of another size."
+def begun(path, name, small, one_machine=True):
+    "The result so far; refuses one of another size and, where times are compared, of another machine or other versions."
     fresh = {'benchmark': name, 'small': small, 'environment': environment(), 'results': []}
     if not path.exists(): return fresh
     result = json.loads(path.read_text(encoding='utf-8'))
-    for key in ('small', 'environment'):
+    for key in ['small'] + ['environment']*one_machine:
         if result[key]!=fresh[key]: raise InputError(f"{path}: {key} is {result[key]}, now it is {fresh[key]}; "
                                                      "remove the file or give another --out")
     return result
