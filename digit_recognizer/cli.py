@@ -87,7 +87,7 @@ def _with_corrections(
 
 def _finish(
     run,         # a finished Run
-    digits,      # Digits it was made with
+    digits,      # Digits it was made with; None where no report is wanted
     report:bool, # write report.html?
 ):
     "Report and summary."
@@ -192,7 +192,7 @@ def _resume(
     from digit_recognizer.ensemble import planned_source, resume_ensemble
     source = planned_source(folder)
     with _resumable(folder): run = resume_ensemble(folder, progress=not quiet)
-    _finish(run, load_digits(source), report)
+    _finish(run, load_digits(source) if report else None, report)
 
 # %% ../nbs/20_cli.ipynb #88ceaaaa
 @app.command('compare')

@@ -43,7 +43,7 @@ class Comparison:
         from scipy.stats import binomtest
         return float(binomtest(self.only_a, self.differ).pvalue) if self.differ else 1.
 
-    def difference(self)->tuple: # b's accuracy less a's, low, high; fractions
+    def difference(self)->tuple: # b's accuracy minus a's, low, high; fractions
         "The difference in accuracy with Newcombe's interval, at a confidence of 1 - `LEVEL`."
         wrong_a, wrong_b = self.only_a+self.both, self.only_b+self.both
         neither = self.n-self.differ-self.both
@@ -132,7 +132,6 @@ def plot_disagreements(
     n:int=32,     # how many to show
 ): # plotly Figure
     "A gallery: above each digit its truth, and what each of the two made of it."
-    if not len(table): raise InputError("plot_disagreements: the two runs read every digit alike")
     shown = table.head(n)
     captions = [f"{r.truth}: {r.guess_a} | {r.guess_b}" for r in shown.itertuples()]
     return digit_grid(x[shown.row], captions, cols=8, zoom=2.4,

@@ -127,9 +127,8 @@ def risk_coverage(
     import pandas as pd
     check_proba(proba)
     confidence, wrong = proba.max(1), proba.argmax(1)!=y
-    rows = []
+    ranked, rows = np.sort(confidence), []
     for share in shares:
-        ranked = np.sort(confidence)
         k = int(np.floor(share*len(y)))
         below = float(ranked[k]) if k else 0.
         kept = confidence>=below

@@ -42,7 +42,6 @@ def plot_doubtful(
     n:int=40,     # how many to show
 ): # plotly Figure
     "A gallery of doubtful labels: label, suggestion and its probability above each."
-    if not len(table): raise InputError("plot_doubtful: no label is in doubt")
     shown = table.head(n)
     captions = [f'{r.label}, or {r.suggested}? {r.p_suggested:.0%}' for r in shown.itertuples()]
     return digit_grid(x[shown.row], captions, cols=8, zoom=2.8, title=f'The {len(shown)} most doubtful of {len(table)} candidates')

@@ -22,7 +22,7 @@ def shrink(
     x:np.ndarray, # images, (n, 28, 28)
     by:int,       # 2, 4, 7, 14 or 28
 )->np.ndarray: # float32 (n, 28/by, 28/by)
-    "Average squares of pixels."
+    "Smaller images: each pixel is the mean of a square of pixels."
     side = 28//by
     return x.reshape(len(x), side, by, side, by).mean((2, 4), dtype=np.float32)
 
@@ -54,7 +54,7 @@ def copies(
 ): # DataFrame: row (of `x`), learnt_row, apart (grey levels; 0 is an exact copy); nearest first
     "The images to be scored that are, exactly or nearly, among those to learn from."
     import pandas as pd
-    rows, apart = (a[:, 0] for a in nearest(x, learnt, by=4, candidates=min(3, len(learnt))))
+    rows, apart = (a[:, 0] for a in nearest(x, learnt, by=4))
     table = pd.DataFrame({'row': np.arange(len(x)), 'learnt_row': rows, 'apart': apart})
     return table[table.apart<=within].sort_values(['apart', 'row'], ignore_index=True)
 
@@ -63,7 +63,7 @@ def copies_info(
     n:int,      # images that were to be scored
     among:int,  # images that they were compared with
 )->dict: # compared, among, exact, near
-    "What run.json says about copies."
+    "What a report says about copies."
     exact = int((table.apart==0).sum())
     return {'compared': n, 'among': among, 'exact': exact, 'near': len(table)-exact, 'within': NEAR}
 

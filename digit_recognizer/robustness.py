@@ -74,7 +74,7 @@ DAMAGE = { # what is done -> how, its unit, and the strengths shown
     'inverted':  (fade, 'share', (0, .1, .2, .3, .4, 1))}
 
 # %% ../nbs/14_robustness.ipynb #37cf7679
-SAMPLE = 1000 # validation digits on the card: 1 % of them is ten digits, and the whole card some forty thousand predictions
+SAMPLE = 1000 # validation digits on the card: 1 % of them is ten digits, and the whole card some fifty thousand predictions
 
 def robustness(
     model,        # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
