@@ -8,7 +8,7 @@ __all__ = ['app', 'FIELDS', 'main']
 # %% ../nbs/20_cli.ipynb #7f49a472
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, List, Optional
@@ -47,6 +47,13 @@ def _changes(
         if '=' not in pair: raise InputError(f"--set {pair}: expected FIELD=VALUE, such as --set epochs=3")
     return dict(pair.split('=', 1) for pair in pairs)
 
+def _rehearsal(
+    who:str,   # who knows MNIST
+    claim:str, # what must not be claimed
+)->str:
+    "The mark of a rehearsal, in two lines of less than 80 columns."
+    return f"{'rehearsal':<12}{who} MNIST, which holds Kaggle's answers:\n{'':<12}this {claim} is no leaderboard claim"
+
 def _summary(
     run,         # a finished Run
     folder=None, # where it is said to be; by default where it is
@@ -66,9 +73,7 @@ def _summary(
     cost = info['training']
     lines.append(f"{'training':<12}{cost['seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU-seconds, "
                  f"{cost['images_per_second']:,} images/s")
-    if info['data']['rehearsal']:
-        lines.append(f"{'rehearsal':<12}these digits are MNIST, which holds Kaggle's answers:\n"
-                     f"{'':<12}this score is no leaderboard claim")
+    if info['data']['rehearsal']: lines.append(_rehearsal('these digits are', 'score'))
     lines.append(f"{'run folder':<12}{folder}")
     lines.append(f"{'submission':<12}{folder/'submission.csv'}")
     if (run.folder/'report.html').is_file(): lines.append(f"{'report':<12}{folder/'report.html'}")
@@ -80,14 +85,15 @@ def _with_corrections(
 ): # Digits
     "Put in what a person decided about labels, and say how many."
     if not corrections: return digits
-    from digit_recognizer.labels import corrected, read_corrections
+    from digit_recognizer.data import corrected
+    from digit_recognizer.labels import read_corrections
     decided = read_corrections(corrections, digits.y)
     typer.echo(f"{'corrections':<12}{len(decided):,} labels, by {corrections}")
     return corrected(digits, decided)
 
 def _finish(
     run,         # a finished Run
-    digits,      # Digits it was made with; None where no report is wanted
+    digits,      # Digits it was made with
     report:bool, # write report.html?
 ):
     "Report and summary."
@@ -134,7 +140,7 @@ def _run(
         metavar='RUN', help="Go on with a run of several members that was stopped; takes everything "
                             "else from its folder.")]=None,
     corrections:Annotated[Optional[Path], typer.Option(
-        metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'; not with --members.")]=None,
+        metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
     out:Annotated[Optional[Path], typer.Option(
         help='The run folder to make; by default the first free name in runs/.')]=None,
     report:Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]=True,
@@ -144,8 +150,6 @@ def _run(
     began = perf_counter()
     if resume: return _resume(resume, report, quiet, [data!='embedded', recipe, change, seed is not None, members>1,
                                                         minutes is not None, corrections, out])
-    if corrections and members>1:
-        raise InputError("--corrections and --members: a run of several members cannot take corrections yet; give one of them")
     if out and out.exists():
         raise InputError(f"{out} exists and is left as it is; give another --out, or remove it first")
     changes = _changes(change or [])
@@ -177,7 +181,7 @@ def _run(
         folder = out or free_folder(f'{chosen.name}-{members}-members')
         typer.echo(f"{'members':<12}{members}; if stopped, go on with --resume {folder}")
         with _resumable(folder):
-            run = run_ensemble(digits, chosen, members, folder, progress=not quiet, source=data)
+            run = run_ensemble(digits, chosen, members, folder, progress=not quiet)
     _finish(run, digits, report)
 
 def _resume(
@@ -188,11 +192,10 @@ def _resume(
 ):
     "Go on with a stopped run."
     if any(others): raise InputError("--resume takes everything from the run's folder; give it alone")
-    from digit_recognizer.data import load_digits
-    from digit_recognizer.ensemble import planned_source, resume_ensemble
-    source = planned_source(folder)
+    from digit_recognizer.ensemble import planned_digits, resume_ensemble
+    digits = planned_digits(folder)
     with _resumable(folder): run = resume_ensemble(folder, progress=not quiet)
-    _finish(run, load_digits(source) if report else None, report)
+    _finish(run, digits, report)
 
 # %% ../nbs/20_cli.ipynb #88ceaaaa
 @app.command('compare')
@@ -213,19 +216,17 @@ def _compare(
 def _digits_of(
     run,      # a Run
     data:str, # as typed, or None
-    corrections=None, # path of an edited audit file, or None
 ): # Digits
-    "The digits that a run was made with; raises `InputError` where they have to be named."
-    from digit_recognizer.data import load_digits
-    source = data or run.info['data']['source']
+    "The digits that a run was made with, corrections included; raises `InputError` where they have to be named."
+    from digit_recognizer.data import corrected, load_digits
+    source, corrections = data or run.info['data']['source'], run.info['data'].get('corrections', {})
     if source=='csv': raise InputError(f"{run.folder} was made from CSV files; name them with --data")
-    return _with_corrections(load_digits(source), corrections)
+    return corrected(load_digits(source), {int(row): label for row, label in corrections.items()})
 
 @app.command('report')
 def _report(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
     data:Annotated[Optional[str], typer.Option(help='The digits of the run, where it was made from CSV files.')]=None,
-    corrections:Annotated[Optional[Path], typer.Option(metavar='CSV', help='The corrections of the run, where it had any.')]=None,
     out:Annotated[Optional[Path], typer.Option(help='The HTML file; by default report.html in the run folder.')]=None,
 ):
     "Write a run's report."
@@ -233,7 +234,7 @@ def _report(
     from digit_recognizer.runs import load_run
     finished = load_run(run)
     check_new_file(out or finished.folder/'report.html')
-    digits = _digits_of(finished, data, corrections)
+    digits = _digits_of(finished, data)
     from digit_recognizer.report import write_report
     typer.echo(write_report(finished, digits, out))
 
@@ -285,6 +286,7 @@ def _predict(
     x, _ = read_csv(csv, labelled=False)
     proba = predict(fastest_model(model), x, progress=not quiet)
     typer.echo(f"{write_submission(proba.argmax(1), out)}: {len(proba):,} predictions")
+    if model.info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
     if abstain_below is not None:
         typer.echo(f"{review}: {write_review(proba, abstain_below, review):,} of them to be looked at")
 
@@ -310,6 +312,9 @@ def _check(
     for problem in found: typer.echo(f"{file}: {problem}", err=True)
     if found: raise typer.Exit(2)
     typer.echo(f"{file}: fine, {rows:,} predictions")
+    from digit_recognizer.runs import load_run
+    with suppress(InputError): # it need not stand in a run folder
+        if load_run(file.parent).info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
 
 @app.command('export-csv')
 def _export_csv(

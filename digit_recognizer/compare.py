@@ -93,7 +93,7 @@ def both_predicted(
     prints = [run.info['data']['fingerprint'] for run in (a, b)]
     if prints[0]!=prints[1]:
         raise InputError(f"compare: {a.folder} learnt from other digits than {b.folder} (fingerprints {prints[0][:8]}… "
-                         f"and {prints[1][:8]}…); train both with the same --data")
+                         f"and {prints[1][:8]}…); train both with the same --data and --corrections")
     def table(run, name):
         v = run.validation
         return pd.DataFrame({'row': v['rows'], 'truth': v['y'], f'guess_{name}': v['proba'].argmax(1),

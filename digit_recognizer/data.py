@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FINGERPRINTS', 'PIXELS', 'KEPT_SIZES', 'KEPT_FILES', 'KAGGLE_FILES', 'InputError', 'check_new_file', 'check_file',
-           'whole_file', 'quiet_stderr', 'Digits', 'load_embedded', 'load_standard', 'cache_folder', 'read_csv',
-           'load_digits', 'export_csv', 'first_digits', 'describe', 'offline_cufflinks', 'count_labels', 'plot_counts',
-           'plot_digit', 'digit_grid', 'examples', 'mean_digits', 'duplicates']
+           'whole_file', 'quiet_stderr', 'Digits', 'load_embedded', 'load_standard', 'corrected', 'cache_folder',
+           'read_csv', 'load_digits', 'export_csv', 'first_digits', 'describe', 'offline_cufflinks', 'count_labels',
+           'plot_counts', 'plot_digit', 'digit_grid', 'examples', 'mean_digits', 'duplicates']
 
 # %% ../nbs/00_data.ipynb #6129b4fb
 import hashlib
@@ -19,7 +19,7 @@ import warnings
 import zipfile
 import zlib
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -108,7 +108,8 @@ class Digits:
     x_test:np.ndarray      # held-out images, uint8 (m, 28, 28)
     y_test:np.ndarray|None # their labels, uint8 (m,), where they are known
     source:str             # `embedded`, `standard` or `csv`
-    corrected:int=0        # how many labels a person corrected, 0 or more
+    path:Path|None=None    # the folder or zip that it was read from
+    corrections:dict=field(default_factory=dict) # row -> label, where a person corrected one
 
     def __post_init__(self):
         _check_images('x', self.x)
@@ -156,6 +157,21 @@ def load_standard()->Digits: # 60,000 labelled and 10,000 held out
     "MNIST's own split into training and test set."
     z = _mnist()
     return Digits(z['x_train'], z['y_train'], z['x_test'], z['y_test'], 'standard')
+
+# %% ../nbs/00_data.ipynb #8480eb75
+def corrected(
+    digits:Digits,    # with the labels as they came
+    corrections:dict, # row -> label
+)->Digits: # of another fingerprint, if anything was corrected
+    "The same digits with other labels; MNIST stays a rehearsal. Raises `InputError` for a row or label that cannot be."
+    if not corrections: return digits
+    rows, labels = map(list, zip(*corrections.items()))
+    if max(rows)>=len(digits.y): raise InputError(f"corrections: row {max(rows)} is corrected, but there are {len(digits.y):,} labels; "
+                                                  "were they made for other digits?")
+    y = digits.y.copy()
+    y[rows] = labels
+    return replace(digits, y=y, corrections={**digits.corrections, **corrections},
+                   source='embedded' if digits.rehearsal and digits.source=='csv' else digits.source)
 
 # %% ../nbs/00_data.ipynb #6479abd7
 PIXELS = [f'pixel{i}' for i in range(784)]
@@ -359,11 +375,11 @@ def load_digits(
     if str(source) in ('embedded', 'standard'):
         return load_embedded() if str(source)=='embedded' else load_standard()
     path = Path(source)
-    if path.is_dir(): return _load_folder(path, str(source), cache)
+    if path.is_dir(): return replace(_load_folder(path, str(source), cache), path=path.resolve())
     if path.suffix=='.csv' and path.is_file():
         raise InputError(f"{source}: is one CSV file; "
                          "give the folder that holds both train.csv and test.csv")
-    if path.is_file(): return _load_zip(path, cache)
+    if path.is_file(): return replace(_load_zip(path, cache), path=path.resolve())
     raise InputError(f"{source}: no such folder or zip file; {_WHERE}")
 
 # %% ../nbs/00_data.ipynb #a3d17974
@@ -407,7 +423,7 @@ def first_digits(
 )->Digits:
     "The first `n` digits of each part, for examples and quick tests."
     known = None if digits.y_test is None else digits.y_test[:n]
-    return Digits(digits.x[:n], digits.y[:n], digits.x_test[:n], known, digits.source)
+    return Digits(digits.x[:n], digits.y[:n], digits.x_test[:n], known, digits.source, digits.path)
 
 # %% ../nbs/00_data.ipynb #76a202e5
 def describe(

@@ -85,7 +85,7 @@ def data_info(
 )->dict:
     "What run.json says about the data."
     return {'source': digits.source, 'fingerprint': digits.fingerprint, 'rehearsal': digits.rehearsal,
-            'labelled': len(digits.x), 'held_out': len(digits.x_test), 'corrected': digits.corrected}
+            'labelled': len(digits.x), 'held_out': len(digits.x_test), 'corrections': digits.corrections}
 
 def scores(
     digits:Digits,    # the labels

@@ -20,7 +20,7 @@ from .data import InputError, check_file, whole_file
 
 # %% ../nbs/06_runs.ipynb #f47f04f0
 FORMAT = 1 # of the run folder; raised when an older reader would misread it
-RUN_KEYS = {'recipe', 'scores'} # what every run.json tells
+RUN_KEYS = {'recipe', 'data', 'scores'} # what every run.json tells
 
 def _read_arrays(
     path:Path,   # an .npz file
