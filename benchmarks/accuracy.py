@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from digit_recognizer.data import InputError, first_digits, load_digits
-from digit_recognizer.ensemble import resume_ensemble, run_ensemble
+from digit_recognizer.ensemble import resume_run, run_ensemble
 from digit_recognizer.evaluate import score
 from digit_recognizer.pipeline import run_pipeline
 from digit_recognizer.runs import load_run
@@ -67,8 +67,8 @@ def seeds(digits, recipe, many, work):
 def folds(digits, recipe, many, work):
     "One recipe, several members, each without another fold."
     folder = work/f'{digits.source}-{recipe}-{many}-members'
-    run = (finished(folder, digits, make_recipe(recipe)) or (resume_ensemble(folder) if folder.exists() else
-           run_ensemble(digits, make_recipe(recipe), many, folder, source=digits.source)))
+    run = (finished(folder, digits, make_recipe(recipe)) or (resume_run(folder) if folder.exists() else
+           run_ensemble(digits, make_recipe(recipe), many, folder)))
     members = [load_run(folder/'members'/str(i)) for i in range(many)]
     out_of_fold = {k: run.info['scores']['validation'][k] for k in ('n', 'errors')}
     print(digits.source, recipe, out_of_fold, flush=True)

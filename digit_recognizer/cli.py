@@ -192,9 +192,10 @@ def _resume(
 ):
     "Go on with a stopped run."
     if any(others): raise InputError("--resume takes everything from the run's folder; give it alone")
-    from digit_recognizer.ensemble import planned_digits, resume_ensemble
+    from digit_recognizer.runs import planned_digits
     digits = planned_digits(folder)
-    with _resumable(folder): run = resume_ensemble(folder, progress=not quiet)
+    from digit_recognizer.ensemble import resume_run
+    with _resumable(folder): run = resume_run(folder, progress=not quiet)
     _finish(run, digits, report)
 
 # %% ../nbs/20_cli.ipynb #88ceaaaa

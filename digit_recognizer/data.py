@@ -9,6 +9,7 @@ __all__ = ['FINGERPRINTS', 'PIXELS', 'KEPT_SIZES', 'KEPT_FILES', 'KAGGLE_FILES',
            'plot_counts', 'plot_digit', 'digit_grid', 'examples', 'mean_digits', 'duplicates']
 
 # %% ../nbs/00_data.ipynb #6129b4fb
+import errno
 import hashlib
 import io
 import os
@@ -51,17 +52,31 @@ def check_file(
     if not Path(path).is_file(): raise InputError(f"{path}: no such file")
     if not os.access(path, os.R_OK): raise InputError(f"{path}: no permission to read it")
 
+def _to_disk(
+    path:Path, # a file or a folder
+):
+    "Wait until the disk holds it, where the system can say so."
+    with suppress(PermissionError): # Windows opens no folder
+        handle = os.open(path, os.O_RDONLY)
+        try: os.fsync(handle)
+        except OSError as e:
+            if e.errno!=errno.EINVAL and e.errno!=errno.EBADF: raise # not every file system can; a full disk must not pass
+        finally: os.close(handle)
+
 @contextmanager
 def whole_file(
-    path:str|Path, # where the finished file shall stand; must not exist, but its folder must
+    path:str|Path,      # where the finished file shall stand; its folder must exist
+    replace:bool=False, # may it exist, and be replaced?
 ): # the temporary path to write to
-    "Write a file whole or not at all; raises what `check_new_file` raises."
-    check_new_file(path)
+    "Write a file whole or not at all: under another name, flushed, renamed; raises what `check_new_file` raises."
     path = Path(path)
+    if not replace: check_new_file(path)
     part = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         yield part
+        _to_disk(part)
         os.replace(part, path)
+        _to_disk(path.parent)
     finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/00_data.ipynb #4311e905

@@ -131,6 +131,7 @@ def train_batches(
     rotation:float=10, # degrees; see `augment`
     shift:float=.1,    # fraction of the side
     zoom:float=.1,     # fraction
+    first:int=0,       # the epoch to begin with, counted from 0
 )->tf.data.Dataset: # (float32 (batch, 28, 28, 1) in 0-255, one-hot float32 (batch, 10))
     "Shuffled, augmented batches, the same for the same seed."
     n, steps = len(x), steps_per_epoch(len(x), batch)
@@ -145,5 +146,5 @@ def train_batches(
         xb = (augment(xb, tf.stack([2*seed+1, counter]), rotation, shift, zoom) if changes
               else tf.cast(xb, tf.float32))
         return xb, tf.gather(labels, rows)
-    ds = tf.data.Dataset.range(epochs).flat_map(epoch)
+    ds = tf.data.Dataset.range(first, epochs).flat_map(epoch)
     return ds.map(deal, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
