@@ -107,14 +107,19 @@ def _finish(
 
 @contextmanager
 def _resumable(
-    folder:Path, # of an ensemble
+    folder:Path, # of a run
 ):
-    "Say how to go on, when Ctrl-C stops it."
+    "Say how to go on, when something stops it."
+    from digit_recognizer.runs import PLAN
+    go_on = f"go on with: digit_recognizer run --resume {folder}"
     try: yield
-    except KeyboardInterrupt:
-        typer.echo("stopped: finished members are kept; go on with:\n"
-                   f"digit_recognizer run --resume {folder}", err=True)
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as e:
+        if not (folder/PLAN).is_file(): raise
+        typer.echo(f"stopped: the finished epochs are kept; {go_on}", err=True)
+        sys.exit(130 if isinstance(e, KeyboardInterrupt) else e.code)
+    except OSError as e:
+        if not (folder/PLAN).is_file(): raise
+        raise InputError(f"{_message(e)}; the finished epochs are kept; when that is mended, {go_on}") from None
 
 @app.command('run')
 def _run(
@@ -137,7 +142,7 @@ def _run(
         min=0, help="Time until the submission is written (the report takes up to half a minute more): this "
                     "machine's speed is measured, and the epochs, and without --recipe the recipe too, are chosen to fit.")]=None,
     resume:Annotated[Optional[Path], typer.Option(
-        metavar='RUN', help="Go on with a run of several members that was stopped; takes everything "
+        metavar='RUN', help="Go on with a run that was stopped, after its last finished epoch; takes everything "
                             "else from its folder.")]=None,
     corrections:Annotated[Optional[Path], typer.Option(
         metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
@@ -174,18 +179,17 @@ def _run(
     typer.echo(f"{'recipe':<12}{chosen.name}: {chosen.network} network of width {chosen.width}, "
                f"epochs {chosen.epochs}, seed {chosen.seed}")
     from digit_recognizer.pipeline import free_folder, run_pipeline
-    if members==1:
-        run = run_pipeline(digits, chosen, out or free_folder(chosen.name), progress=not quiet)
-    else:
-        from digit_recognizer.ensemble import run_ensemble
-        folder = out or free_folder(f'{chosen.name}-{members}-members')
-        typer.echo(f"{'members':<12}{members}; if stopped, go on with --resume {folder}")
-        with _resumable(folder):
+    folder = out or free_folder(chosen.name if members==1 else f'{chosen.name}-{members}-members')
+    with _resumable(folder):
+        if members==1: run = run_pipeline(digits, chosen, folder, progress=not quiet)
+        else:
+            from digit_recognizer.ensemble import run_ensemble
+            typer.echo(f"{'members':<12}{members}; if stopped, go on with --resume {folder}")
             run = run_ensemble(digits, chosen, members, folder, progress=not quiet)
     _finish(run, digits, report)
 
 def _resume(
-    folder:Path, # of an ensemble
+    folder:Path, # of a run
     report:bool, # write a report at the end?
     quiet:bool,  # no progress bars?
     others:list, # the other options; none may be given
