@@ -276,24 +276,25 @@ def _predict(
                                    "for a person to look at; the submission stays complete. The run's report has a table of thresholds.")]=None,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
 ):
-    "Predict a CSV of digits with a run's model."
+    "Predict a CSV of digits, of any length, with a run's model. Stopped, the same command goes on."
     from digit_recognizer.confidence import check_threshold, write_review
-    from digit_recognizer.data import check_new_file, read_csv
+    import numpy as np
+    from digit_recognizer.data import BLOCK, check_new_file
     from digit_recognizer.export import fastest_model
     from digit_recognizer.runs import load_run
-    from digit_recognizer.submit import predict, write_submission
+    from digit_recognizer.submit import predicted_csv, write_submission
     check_new_file(out)
     review = out.with_name(f'{out.stem}-review.csv')
     if abstain_below is not None:
         check_threshold(abstain_below)
         check_new_file(review)
-    model = load_run(run)
-    x, _ = read_csv(csv, labelled=False)
-    proba = predict(fastest_model(model), x, progress=not quiet)
-    typer.echo(f"{write_submission(proba.argmax(1), out)}: {len(proba):,} predictions")
-    if model.info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
-    if abstain_below is not None:
-        typer.echo(f"{review}: {write_review(proba, abstain_below, review):,} of them to be looked at")
+    finished = load_run(run)
+    with predicted_csv(*fastest_model(finished), csv, out.with_name(f'.{out.name}.part'), progress=not quiet) as proba:
+        labels = np.concatenate([block.argmax(1).astype(np.uint8) for block in np.array_split(proba, len(proba)//BLOCK+1)])
+        typer.echo(f"{write_submission(labels, out)}: {len(proba):,} predictions")
+        if abstain_below is not None:
+            typer.echo(f"{review}: {write_review(proba, abstain_below, review):,} of them to be looked at")
+    if finished.info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
 
 @app.command('export')
 def _export(

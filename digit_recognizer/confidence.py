@@ -212,6 +212,8 @@ def write_review(
     path:str|Path,    # a CSV file that does not exist yet
 )->int: # how many digits are in it
     "Write the review file, whole or not at all."
-    table = to_review(proba, below)
+    import pandas as pd
+    parts = [to_review(proba[i:i+100_000], below).assign(ImageId=lambda t: t.ImageId+i) for i in range(0, len(proba), 100_000)]
+    table = pd.concat(parts, ignore_index=True).sort_values(['confidence', 'ImageId'], ignore_index=True)
     with whole_file(path) as part: table.to_csv(part, index=False, float_format='%.4f')
     return len(table)

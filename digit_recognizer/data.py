@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FINGERPRINTS', 'PIXELS', 'BLOCK', 'KEPT_SIZES', 'KEPT_FILES', 'KAGGLE_FILES', 'InputError', 'check_new_file',
-           'check_file', 'whole_file', 'quiet_stderr', 'Digits', 'load_embedded', 'load_standard', 'corrected',
-           'read_blocks', 'cache_folder', 'read_csv', 'load_digits', 'export_csv', 'first_digits', 'describe',
-           'offline_cufflinks', 'count_labels', 'plot_counts', 'plot_digit', 'digit_grid', 'examples', 'mean_digits',
-           'duplicates']
+           'check_file', 'whole_file', 'BusyError', 'locked', 'sha256', 'quiet_stderr', 'Digits', 'load_embedded',
+           'load_standard', 'corrected', 'read_blocks', 'cache_folder', 'read_csv', 'load_digits', 'export_csv',
+           'first_digits', 'describe', 'offline_cufflinks', 'count_labels', 'plot_counts', 'plot_digit', 'digit_grid',
+           'examples', 'mean_digits', 'duplicates']
 
 # %% ../nbs/00_data.ipynb #6129b4fb
 import errno
@@ -80,6 +80,31 @@ def whole_file(
         os.replace(part, path)
         _to_disk(path.parent)
     finally: part.unlink(missing_ok=True)
+
+# %% ../nbs/00_data.ipynb #e03b230e
+class BusyError(InputError):
+    "Another process works in the folder."
+
+@contextmanager
+def locked(
+    folder:Path, # exists
+): # nothing
+    "Keep other processes out of a folder; the lock ends with this process, however that ends. Raises `BusyError`."
+    from filelock import FileLock, Timeout
+    lock = folder/'.lock'
+    try:
+        with FileLock(lock, timeout=0): yield
+    except Timeout: raise BusyError(f"{folder}: another process is working there; wait for it") from None
+    lock.unlink(missing_ok=True)
+
+def sha256(
+    path:str|Path, # a file
+)->str: # 64 hexadecimal characters
+    "The checksum of a file of any length."
+    digest = hashlib.sha256()
+    with open(path, 'rb') as f:
+        while block := f.read(1<<20): digest.update(block)
+    return digest.hexdigest()
 
 # %% ../nbs/00_data.ipynb #4311e905
 @contextmanager
@@ -311,10 +336,7 @@ def _kept(
     cache:Path,    # the folder of such files
 )->Path: # may not exist
     "The file that keeps the rows of a CSV; its name tells the CSV's content."
-    digest = hashlib.sha256()
-    with open(path, 'rb') as f:
-        while block := f.read(1<<20): digest.update(block)
-    return cache/f"rows-1-{'labelled' if labelled else 'plain'}-{digest.hexdigest()}.npz"
+    return cache/f"rows-1-{'labelled' if labelled else 'plain'}-{sha256(path)}.npz"
 
 def _recall(
     kept:Path, # as named by `_kept`

@@ -140,7 +140,7 @@ def export_run(
 # %% ../nbs/10_export.ipynb #5d338705
 def fastest_model(
     run:Run, # a finished run
-): # LiteModel where there is one and it can be used, and a Keras model otherwise
+)->tuple: # LiteModel where there is one and it can be used, and a Keras model otherwise; its file
     "What to predict with."
     lite = run.folder/FORMATS['litert'][0]
-    return LiteModel(lite) if lite.exists() and find_spec('ai_edge_litert') else run.model
+    return (LiteModel(lite), lite) if lite.exists() and find_spec('ai_edge_litert') else (run.model, run.folder/'model.keras')

@@ -14,11 +14,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from . import __version__
-from .data import Digits, InputError
+from .data import BusyError, Digits, InputError
 from .preprocess import split
 from .model import calibrated
 from .train import Recipe, fit
-from .runs import BusyError, Run, begin_run, cores, load_run, save_run, working_in
+from .runs import Run, begin_run, cores, load_run, save_run, working_in
 from .evaluate import fit_temperature, score, temper
 from .submit import predict, write_submission
 
