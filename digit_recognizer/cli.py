@@ -307,6 +307,23 @@ def _export(
     file, apart = export_run(load_run(run), to)
     typer.echo(f"{file}: {file.stat().st_size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
 
+@app.command('verify')
+def _verify(
+    run:Annotated[Path, typer.Argument(help='A run folder.')],
+    data:Annotated[Optional[str], typer.Option(help='The digits of the run, where it was made from CSV files.')]=None,
+):
+    """Is a run still what it was? Checks its files, score, submission, recipe, digits and model.
+    Ends with exit code 2 where something has changed."""
+    from digit_recognizer.runs import load_run
+    finished = load_run(run)
+    digits = _digits_of(finished, data) if data or finished.info['data']['source']!='csv' else None
+    from digit_recognizer.verify import verify
+    changed = 0
+    for found in verify(finished, digits):
+        typer.echo(found)
+        changed += found.fine is False
+    if changed: raise typer.Exit(2)
+
 @app.command('check')
 def _check(
     file:Annotated[Path, typer.Argument(help='A submission, from this program or any other.')],

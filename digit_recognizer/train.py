@@ -163,14 +163,14 @@ def best_epoch(
     "The epoch with the best validation accuracy."
     return max(rows, key=lambda row: row['val_accuracy'])['epoch']
 
-def _dropout_seeds(
-    model, # Keras model
+def _variables(
+    model, # compiled Keras model, its optimizer built
 )->list: # of Keras variables
-    "Where the random numbers of the dropout layers stand."
-    return [layer.seed_generator.state for layer in model.layers if hasattr(layer, 'seed_generator')]
+    "All that changes in a training: weights, averages, the seeds of dropout, and the optimizer's own."
+    return model.variables+model.optimizer.variables
 
 class Checkpoint(keras.callbacks.Callback):
-    """Keep what a training needs to go on after an epoch: weights, optimizer, curve, dropout's seeds, and what the plateau remembers.
+    """Keep what a training needs to go on after an epoch: all variables, the curve, and what the plateau remembers.
     The folder holds a whole state at every moment; raises `InputError` for that of another recipe."""
     def __init__(self,
         folder:Path,       # for this training alone; made if it is not there
@@ -182,18 +182,22 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.recipe, self.recorder, self.plateau, self.remembered = folder, asdict(recipe), recorder, plateau, {}
         folder.mkdir(exist_ok=True)
 
-    def weights(self, epoch:int)->Path:
-        "The file with the weights after an epoch, counted from 1."
-        return self.folder/f'epoch-{epoch}.weights.h5'
+    def variables(self, epoch:int)->Path:
+        "The file with the variables after an epoch, counted from 1."
+        return self.folder/f'epoch-{epoch}.npz'
+
+    def load(self, model, epoch:int):
+        "Put a model back to where it was after an epoch."
+        model.optimizer.build(model.trainable_variables)
+        with np.load(self.variables(epoch), allow_pickle=False) as z:
+            for variable, name in zip(_variables(model), z.files, strict=True): variable.assign(z[name])
 
     def restore(self, model)->int: # epochs that are done, 0 or more
         "Put a compiled model, the curve and the plateau back to where the state was kept."
         if not (self.folder/STATE).exists(): return 0
         state = json.loads((self.folder/STATE).read_text(encoding='utf-8'))
         if state['recipe']!=self.recipe: raise InputError(f"{self.folder}: holds the state of another recipe; give another folder")
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.weights(len(state['rows'])))
-        for seed, value in zip(_dropout_seeds(model), state['seeds'], strict=True): seed.assign(value)
+        self.load(model, len(state['rows']))
         self.recorder.rows, self.remembered = state['rows'], state['plateau']
         return len(state['rows'])
 
@@ -203,14 +207,13 @@ class Checkpoint(keras.callbacks.Callback):
         rows, best = self.recorder.rows, self.recipe['weights']=='best'
         last = len(rows)==self.recipe['epochs']
         if not last or best:
-            with whole_file(self.weights(len(rows)), replace=True) as part: self.model.save_weights(part)
+            with whole_file(self.variables(len(rows)), replace=True) as part: np.savez(part, *[v.numpy() for v in _variables(self.model)])
         if last: return
         remembered = {name: getattr(self.plateau, name) for name in ('best', 'wait', 'cooldown_counter')}
         with whole_file(self.folder/STATE, replace=True) as part:
-            part.write_text(json.dumps({'recipe': self.recipe, 'rows': rows, 'plateau': remembered,
-                                        'seeds': [seed.numpy().tolist() for seed in _dropout_seeds(self.model)]}), encoding='utf-8')
-        needed = {self.weights(len(rows)), self.weights(best_epoch(rows) if best else 0)}
-        for old in set(self.folder.glob('*.h5'))-needed: old.unlink()
+            part.write_text(json.dumps({'recipe': self.recipe, 'rows': rows, 'plateau': remembered}), encoding='utf-8')
+        needed = {self.variables(len(rows)), self.variables(best_epoch(rows) if best else 0)}
+        for old in set(self.folder.glob('*.npz'))-needed: old.unlink()
 
 # %% ../nbs/03_train.ipynb #4d670ff9
 @dataclass(frozen=True, eq=False)
@@ -270,7 +273,7 @@ def fit(
         raise InputError(f"training diverged in epoch {recorder.epoch+1}: the loss is no number any more; "
                          f"lower lr, which is {recipe.lr}")
     kept = best_epoch(recorder.rows) if recipe.weights=='best' else len(curve)
-    if recipe.weights=='best': model.load_weights(checkpoint.weights(kept))
+    if recipe.weights=='best': checkpoint.load(model, kept)
     return Fit(look_around(model, recipe.views), curve, recipe, kept)
 
 # %% ../nbs/03_train.ipynb #83616ef6
