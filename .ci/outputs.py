@@ -31,7 +31,10 @@ def same(a, b):
 
 def shown(cell):
     "What a reader sees of a cell's outputs."
-    return [json.loads(json.dumps(o.get("data") or {"text": o.get("text")})) for o in cell.get("outputs", [])]
+    def parts(output):
+        return {k: PNG + v if k == "image/png" else v for k, v in (output.get("data") or {"text": output.get("text")}).items()}
+
+    return [json.loads(json.dumps(parts(o))) for o in cell.get("outputs", [])]
 
 
 def stale(path):

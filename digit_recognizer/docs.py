@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PLOTLY_MIME', 'EXPECTED_WARNINGS', 'STEPS', 'figure_title', 'stand_in', 'save_figures', 'figure_html', 'fix_links',
-           'page_links', 'sources', 'Site', 'reference', 'readme_page', 'prepare', 'process_notebook',
-           'filter_notebook', 'finish', 'build_site', 'main']
+           'page_links', 'show_table', 'sources', 'first_words', 'Site', 'reference', 'readme_page', 'prepare',
+           'process_notebook', 'filter_notebook', 'finish', 'build_site', 'main']
 
 # %% ../nbs/21_docs.ipynb #3793d724
 import ast
@@ -87,9 +87,12 @@ def save_figures():
     pio.renderers['stand_in'] = StandIn()
     pio.renderers.default = 'plotly_mimetype+stand_in'
 
-# %% ../nbs/21_docs.ipynb #1bd4c156
+# %% ../nbs/21_docs.ipynb #76081f23
 _LOAD = ('<script>window._define=window.define;window.define=undefined;</script>'
          '<script src="plotly.min.js"></script><script>window.define=window._define;</script>')
+_FIT = ('var l=f.layout,s=e.clientWidth/(l.width||e.clientWidth);'
+        'if(s<1){l.width=e.clientWidth;l.height*=s;e.style.height=l.height+"px";(l.annotations||[]).forEach(function(a){'
+        'a.font=Object.assign({},a.font,{size:Math.max(7,s*((a.font||{}).size||12))});});}')
 
 def figure_html(
     fig:dict,   # a plotly figure as saved in a notebook
@@ -110,10 +113,10 @@ def figure_html(
     return (f'{_LOAD if not number else ""}<figure class="live-figure">{caption}'
             f'<div id="{name}" class="plotly-figure" role="img" aria-label="{title}" style="height:{height}px"></div>'
             f'<noscript>{still}</noscript></figure>'
-            f'<script>(function(){{var f={spec};Plotly.newPlot("{name}",f.data,f.layout,'
+            f'<script>(function(){{var f={spec},e=document.getElementById("{name}");{_FIT}Plotly.newPlot(e,f.data,f.layout,'
             'Object.assign({},f.config,{responsive:true,showLink:false,displaylogo:false}));})();</script>')
 
-# %% ../nbs/21_docs.ipynb #b6c3e2c8
+# %% ../nbs/21_docs.ipynb #2fd9960e
 def fix_links(
     text:str,    # Markdown as nbdev makes it
     pages:dict,  # module name -> notebook's file name
@@ -121,7 +124,7 @@ def fix_links(
 )->str: # Markdown
     "Lead links to the pages as they are named, and drop those to a repository that has no address."
     if not git_url: text = re.sub(r'\[source\]\([^)]*\)(\{[^}]*\})?\n*', '', text)
-    def named(m): return f"]({pages.get(m[1], m[1])}{m[2] or ''})"
+    def named(m): return f"]({pages.get(m[1], m[1])}{(m[2] or '').split('.')[0]})"
     text = re.sub(r'\]\([^)\s]*/nbs/(\w+)\.html(#[^)\s]*)?\)', named, text)
     text = re.sub(r'^#+ .*$', lambda m: re.sub(r'\[(`[^`]*`)\]\([^)]*\)', r'\1', m[0]), text, flags=re.M)
     return text.replace('](../README.zh.md)', '](zh.md)')
@@ -140,6 +143,23 @@ def page_links(
     if on_github: links.append(f'<a href="https://colab.research.google.com/github/{on_github[1]}/{place}">Open in Colab</a>')
     return f'<p class="page-links">{" · ".join(links)}</p>'
 
+# %% ../nbs/21_docs.ipynb #e1b899c9
+def show_table(
+    sym,             # a function or class
+    name:str|None=None, # what it is called, if not by its own name
+    title_level:int=3,  # of the heading
+): # shows itself as Markdown
+    "What is said of an exported name, and a table of its parameters."
+    from fastcore.docments import DocmentTbl
+    from nbdev.doclinks import NbdevLookup
+    from nbdev.showdoc import BasicMarkdownRenderer
+    class Table(BasicMarkdownRenderer):
+        def _repr_markdown_(self):
+            source = NbdevLookup().code(self.fn)
+            link = f'[source]({source}){{target="_blank"}}\n\n' if source else ''
+            return f"{'#'*self.title_level} {self.nm}\n\n{link}{self.docs or ''}\n\n{DocmentTbl(self.sym)}"
+    return Table(sym, name=name, title_level=title_level)
+
 # %% ../nbs/21_docs.ipynb #ead1e4c5
 def sources(
     code:str, # a Python module
@@ -150,7 +170,15 @@ def sources(
     return {n.name: '\n'.join(lines[first(n)-1:n.end_lineno]) for n in ast.parse(code).body
             if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
 
-# %% ../nbs/21_docs.ipynb #1f85b9e4
+# %% ../nbs/21_docs.ipynb #8bebbad3
+def first_words(
+    notebook:dict, # as read from its file
+)->str: # Markdown, or ''
+    "What the first text cell of a notebook says below its title and the line with `>`."
+    cells = [''.join(c['source']) for c in notebook['cells'] if c['cell_type']=='markdown']
+    return re.sub(r'\A\s*# .*\n*(>.*\n*)*', '', cells[0]).strip() if cells and cells[0].startswith('# ') else ''
+
+# %% ../nbs/21_docs.ipynb #1323df32
 class Site:
     "nbdev processor: live figures, source under signatures, links that lead somewhere."
     def __init__(self,
@@ -158,7 +186,9 @@ class Site:
     ): self.nb, self.figures = nb, 0
 
     def begin(self):
+        from execnb.nbio import mk_cell
         from nbdev.config import get_config
+        from nbdev.doclinks import NbdevLookup
         self.config = get_config()
         self.pages = {re.sub(r'^\d+_', '', p.stem): p.name for p in (self.config.config_path/'nbs').glob('*.ipynb')}
         self.name = Path(self.nb.path_).name
@@ -166,6 +196,9 @@ class Site:
         self.sources = sources(module.read_text(encoding='utf-8')) if module.is_file() else {}
         first = self.nb.cells[0]
         if first.cell_type=='raw': first.source = re.sub(r'^output-file:.*\n', '', first.source, flags=re.M)
+        words = first_words(json.loads(Path(self.nb.path_).read_text(encoding='utf-8')))
+        links = page_links(self.name, self.config.git_url, self.config.branch)
+        self.nb.cells.insert(1, mk_cell(f'{links}\n\n{NbdevLookup().linkify(words)}', 'markdown'))
 
     def __call__(self, cell):
         def fix(text): return fix_links(text, self.pages, self.config.git_url)
@@ -184,11 +217,6 @@ class Site:
                 if shown and shown[1] in self.sources:
                     data['text/markdown'] += ('\n\n<details class="source"><summary>Source</summary>\n\n'
                                               f'```python\n{self.sources[shown[1]]}\n```\n\n</details>')
-
-    def end(self):
-        from execnb.nbio import mk_cell
-        links = page_links(self.name, self.config.git_url, self.config.branch)
-        self.nb.cells.insert(1, mk_cell(links, 'markdown'))
 
 # %% ../nbs/21_docs.ipynb #5a27a96c
 def _exported(
