@@ -16,6 +16,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 DESK, PHONE = 1280, 390
 RULES = ["color-contrast", "heading-order", "page-has-heading-one", "image-alt", "role-img-alt", "link-name", "button-name",
          "document-title", "html-has-lang", "duplicate-id-aria", "list", "empty-heading"]
+DARK = ["index", "00_data", "04_evaluate", "reference"]  # of these, pictures in the dark
 LIMIT = 3_000_000  # bytes of a page, beside plotly.js
 FACTS = """figure => {
     const places = [...document.querySelectorAll(figure)];
@@ -33,39 +34,54 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 class Visit:
-    "One page, opened: what went wrong, and what is on it."
+    "One page, opened on a desk, in the dark and on a phone: what went wrong, and what is on it."
 
-    def __init__(self, browser, site, path, figure=".plotly-figure", width=DESK, scheme="light", rules=(), shot=None):
-        page, self.wrong, self.bytes = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme), [], 0
-        page.on("pageerror", lambda e: self.wrong.append(f"error: {e}"))
-        page.on("console", lambda m: m.type == "error" and self.wrong.append(f"console: {m.text}"))
-        page.on("response", self.received)
-
-        def guard(route):
-            if route.request.url.startswith((site, "data:", "blob:")):
-                return route.continue_()
-            self.wrong.append(f"fetched from elsewhere: {route.request.url}")
-            route.abort()
-
-        page.route("**/*", guard)
-        page.goto(f"{site}/{path}", wait_until="load")
-        page.wait_for_timeout(200)
-        self.facts = facts = page.evaluate(FACTS, figure)
-        if facts["drawn"] != facts["places"]:
-            self.wrong.append(f"{facts['drawn']} drawings for {facts['places']} figures")
-        if facts["nameless"]:
-            self.wrong.append(f"{facts['nameless']} figures without a text in their place")
-        if facts["h1"] != 1:
-            self.wrong.append(f"{facts['h1']} main headings")
-        if facts["width"] > width:
-            self.wrong.append(f"must be scrolled sideways: {facts['width']} at {width}")
+    def __init__(self, browser, site, path, figure=".plotly-figure", rules=(), shots=None):
+        self.page, self.site, self.wrong, self.bytes = browser.new_page(viewport={"width": DESK, "height": 900}), site, [], 0
+        self.page.on("pageerror", lambda e: self.wrong.append(f"error: {e}"))
+        self.page.on("console", lambda m: m.type == "error" and self.wrong.append(f"console: {m.text}"))
+        self.page.on("response", self.received)
+        self.page.route("**/*", self.guard)
+        self.page.goto(f"{site}/{path}", wait_until="load")
+        self.facts = self.look(figure, DESK, shots)
+        self.transfer = self.bytes
         if rules:
-            found = Axe().run(page, options={"runOnly": {"type": "rule", "values": list(rules)}, "resultTypes": ["violations"]})
-            self.wrong += [f"{v['id']}: {n['html'][:120]} {(n['any'] or [{}])[0].get('message', '')}"
-                           for v in found.response["violations"] for n in v["nodes"][:3]]
-        if shot:
-            page.screenshot(path=shot, full_page=True)
-        page.close()
+            self.judge(rules)
+            self.page.emulate_media(color_scheme="dark")
+            self.page.wait_for_timeout(200)
+            self.judge(["color-contrast"])
+            if shots and Path(path).stem in DARK:
+                self.page.screenshot(path=f"{shots}-dark.png", full_page=True)
+            self.page.emulate_media(color_scheme="light")
+        self.page.set_viewport_size({"width": PHONE, "height": 900})
+        self.page.reload(wait_until="load")
+        self.look(figure, PHONE, shots)
+        self.page.close()
+
+    def guard(self, route):
+        if route.request.url.startswith((self.site, "data:", "blob:")):
+            return route.continue_()
+        self.wrong.append(f"fetched from elsewhere: {route.request.url}")
+        route.abort()
+
+    def look(self, figure, width, shots):
+        "What is on the page at this width."
+        self.page.wait_for_timeout(200)
+        facts = self.page.evaluate(FACTS, figure)
+        wrong = [f"{facts['drawn']} drawings for {facts['places']} figures"] * (facts["drawn"] != facts["places"])
+        wrong += [f"{facts['nameless']} figures without a text in their place"] * bool(facts["nameless"])
+        wrong += [f"{facts['h1']} main headings"] * (facts["h1"] != 1)
+        wrong += [f"must be scrolled sideways: {facts['width']} wide"] * (facts["width"] > width)
+        self.wrong += [f"at {width}: {w}" for w in wrong]
+        if shots:
+            self.page.screenshot(path=f"{shots}-{width}.png", full_page=True)
+        return facts
+
+    def judge(self, rules):
+        "What axe finds wrong with the page."
+        found = Axe().run(self.page, options={"runOnly": {"type": "rule", "values": list(rules)}, "resultTypes": ["violations"]})
+        self.wrong += [f"{v['id']}: {n['html'][:120]} {(n['any'] or [{}])[0].get('message', '')}"
+                       for v in found.response["violations"] for n in v["nodes"][:3]]
 
     def received(self, response):
         if response.status >= 400:
@@ -78,15 +94,13 @@ def reports(browser, files, screens):
     "Check reports at the width of a desk and of a phone."
     failed = figures = 0
     for file in map(Path, files):
-        for width in (DESK, PHONE):
-            visit = Visit(browser, file.resolve().parent.as_uri(), file.name, ".plotly-graph-div", width,
-                          shot=screens and screens / f"{file.stem}-{width}.png")
-            failed, figures = failed + bool(visit.wrong), figures + visit.facts["places"]
-            print(f"{file} at {width}", *(visit.wrong or ["fine"]), sep=": ")
+        visit = Visit(browser, file.resolve().parent.as_uri(), file.name, ".plotly-graph-div", shots=screens and screens / file.stem)
+        failed, figures = failed + bool(visit.wrong), figures + visit.facts["places"]
+        print(file, *(visit.wrong or ["fine"]), sep=": ")
     return failed, figures
 
 
-def dead_links(site, visits):
+def dead_links(site, docs, visits):
     "Links from pages to pages, files and places in pages that do not exist."
     for path, visit in visits.items():
         for link in sorted(set(visit.facts["links"])):
@@ -96,7 +110,7 @@ def dead_links(site, visits):
                 continue
             if target in visits and anchor and unquote(anchor) not in visits[target].facts["ids"]:
                 yield path, f"no place {link}"
-            if target not in visits and not (visit.docs / target).exists():
+            if target not in visits and not (docs / target).exists():
                 yield path, f"no file {link}"
 
 
@@ -140,22 +154,18 @@ def structure(docs, notebooks):
             yield f"{this.name} does not lead to {following.name}"
 
 
-def pages(browser, docs, screens):
+def pages(browser, docs, screens, only):
     "Check a site: each page on a desk, in the dark and on a phone, and what they make together."
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=docs))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     site, failed, visits = f"http://127.0.0.1:{server.server_port}", 0, {}
-    for page in sorted(p for p in docs.rglob("*.html") if p != docs / "index.html"):
-        path, wrong = page.relative_to(docs).as_posix(), []
-        for width, scheme, rules in ((DESK, "light", RULES), (DESK, "dark", ["color-contrast"]), (PHONE, "light", ["color-contrast"])):
-            shot = screens and screens / f"{page.stem}-{width}{'-dark' * (scheme == 'dark')}.png"
-            visit = Visit(browser, site, path, width=width, scheme=scheme, rules=rules, shot=shot)
-            visit.docs, visits[path] = docs, visits.get(path, visit)
-            wrong += [f"{width} {scheme}: {w}" for w in visit.wrong]
-        wrong += [f"{visits[path].bytes:,} bytes"] * (visits[path].bytes > LIMIT)
-        failed += bool(wrong)
-        print(path, f"{visits[path].facts['places']} figures, {visits[path].bytes / 1e6:.2f} MB", *(wrong or ["fine"]), sep=": ", flush=True)
-    together = [f"{path}: {wrong}" for path, wrong in dead_links(site, visits)]
+    for page in sorted(p for p in docs.rglob("*.html") if p != docs / "index.html" and p.match(only)):
+        path = page.relative_to(docs).as_posix()
+        visit = visits[path] = Visit(browser, site, path, rules=RULES, shots=screens and screens / page.stem)
+        visit.wrong += [f"{visit.transfer:,} bytes"] * (visit.transfer > LIMIT)
+        failed += bool(visit.wrong)
+        print(path, f"{visit.facts['places']} figures, {visit.transfer / 1e6:.2f} MB", *(visit.wrong or ["fine"]), sep=": ", flush=True)
+    together = [f"{path}: {wrong}" for path, wrong in dead_links(site, docs, visits)]
     together += search(browser, site, "load_digits", screens and screens / "search.png")
     together += without_script(browser, site, "nbs/00_data.html", screens and screens / "00_data-no-script.png")
     together += structure(docs, sorted(Path("nbs").glob("*.ipynb")))
@@ -167,12 +177,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, help="the folder of a site, or reports")
     parser.add_argument("--screens", type=Path, help="folder for pictures of all that was opened")
+    parser.add_argument("--only", default="*.html", help="pages of a site to open, as a pattern")
     args = parser.parse_args()
     if args.screens:
         args.screens.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        failed, figures = (pages(browser, args.paths[0], args.screens) if args.paths[0].is_dir()
+        failed, figures = (pages(browser, args.paths[0], args.screens, args.only) if args.paths[0].is_dir()
                            else reports(browser, args.paths, args.screens))
         browser.close()
     print(f"{figures} figures")

@@ -15,11 +15,20 @@ import urllib.request
 from pathlib import Path
 
 from browser import FLAGS
-from playwright.sync_api import Error, sync_playwright
+from playwright.sync_api import sync_playwright
 
 STAGES = ["00_data", "01_preprocess", "02_model", "03_train", "04_evaluate", "05_submit"]
-SETTINGS = {"notebook-extension/tracker": {"windowingMode": "none"},  # else only the cells in view are drawn
-            "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+SETTINGS = {"apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False}}
+LOOK = """() => {
+    const panel = document.querySelector('.jp-WindowedPanel-outer'), before = panel.scrollTop;
+    const drawn = f => f.querySelector('.trace, image, path.point');
+    const inView = f => { const r = f.getBoundingClientRect(); return r.height && r.top < innerHeight && r.bottom > 0; };
+    const figures = [...document.querySelectorAll('.jp-RenderedPlotly')];
+    if (figures.some(f => inView(f) && !drawn(f))) return [[], false];
+    panel.scrollTop = before + 400;
+    return [figures.filter(drawn).map(f => f.closest('.jp-Cell').dataset.windowedListIndex), panel.scrollTop > before];
+}"""
+SHOW_LAST = "() => [...document.querySelectorAll('.jp-RenderedPlotly')].pop()?.scrollIntoView({block: 'center'})"
 
 
 def figures(notebook):
@@ -68,18 +77,18 @@ def visit(context, site, address, want, shot):
     page.route("**/*", guard)
     page.goto(address)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-    try:
-        page.wait_for_function("n => document.querySelectorAll('.jp-Notebook .js-plotly-plot').length >= n", arg=want, timeout=60_000)
-    except Error:
-        pass
-    page.evaluate("document.querySelector('.jp-Notebook .js-plotly-plot')?.scrollIntoView({block: 'center'})")
+    drawn, quiet = set(), 0
+    while quiet < 60 and len(drawn) < want:  # only what is in view is drawn, so go down, waiting for each
+        page.wait_for_timeout(250)
+        seen, moved = page.evaluate(LOOK)
+        quiet = 0 if moved or set(seen) - drawn else quiet + 1
+        drawn |= set(seen)
+    page.evaluate(SHOW_LAST)
     page.wait_for_timeout(1000)
-    n = page.evaluate("""() => [...document.querySelectorAll('.jp-Notebook .js-plotly-plot')]
-        .filter(f => f.querySelector('.trace, image, path.point')).length""")
     if shot:
         page.screenshot(path=shot)
     page.close()
-    return [f"{n} drawings for {want} figures"] * (n != want) + [f"fetched from elsewhere: {url}" for url in sorted(elsewhere)]
+    return [f"{len(drawn)} drawings for {want} figures"] * (len(drawn) != want) + [f"fetched from elsewhere: {url}" for url in sorted(elsewhere)]
 
 
 def main():
@@ -88,17 +97,17 @@ def main():
     args = parser.parse_args()
     if args.screens:
         args.screens.mkdir(parents=True, exist_ok=True)
-    apps = {"lab/tree": "JupyterLab"} | ({"notebooks": "Notebook"} if importlib.util.find_spec("notebook") else {})
+    apps = {"JupyterLab": "lab/workspaces/{0}/tree/{0}"} | ({"Notebook": "notebooks/{0}"} if importlib.util.find_spec("notebook") else {})
     failed = 0
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
         server, site, token = serve(Path(tmp))
         try:
             browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             context = browser.new_context(viewport={"width": 1280, "height": 900})
-            for path, app in apps.items():
+            for app, path in apps.items():
                 for name in STAGES:
                     shot = args.screens and args.screens / f"{app}-{name}.png"
-                    wrong = visit(context, site, f"{site}/{path}/{name}.ipynb?token={token}", figures(Path("nbs", f"{name}.ipynb")), shot)
+                    wrong = visit(context, site, f"{site}/{path.format(name)}.ipynb?token={token}", figures(Path("nbs", f"{name}.ipynb")), shot)
                     failed += bool(wrong)
                     print(f"{app}: {name}", *(wrong or ["fine"]), sep=": ", flush=True)
             browser.close()

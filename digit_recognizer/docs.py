@@ -7,14 +7,16 @@ __all__ = ['PLOTLY_MIME', 'EXPECTED_WARNINGS', 'STEPS', 'figure_title', 'stand_i
            'page_links', 'show_table', 'sources', 'first_words', 'Site', 'reference', 'readme_page', 'prepare',
            'process_notebook', 'filter_notebook', 'finish', 'build_site', 'main']
 
-# %% ../nbs/21_docs.ipynb #3793d724
+# %% ../nbs/21_docs.ipynb #44656ea6
 import ast
 import hashlib
 import json
 import os
 import re
 import shutil
+import struct
 import sys
+from base64 import b64decode, b64encode
 from html import escape
 from pathlib import Path
 
@@ -31,7 +33,7 @@ def figure_title(
     title = layout.get('title', {}).get('text') or ', '.join(map(str, names)) or 'figure'
     return re.sub('<[^>]*>', '', title).strip()
 
-# %% ../nbs/21_docs.ipynb #a9da9e1c
+# %% ../nbs/21_docs.ipynb #34ea67c8
 def _table(
     rows:list, # rows of cells; the first row and the first cell of each are headings
 )->str: # HTML
@@ -41,11 +43,19 @@ def _table(
     return (f'<table class="dataframe"><thead>{row(rows[0], "th")}</thead>'
             f'<tbody>{"".join(row(r, "td") for r in rows[1:])}</tbody></table>')
 
+def _picture(
+    png:str,   # base64
+    title:str, # what it shows
+)->str: # SVG that holds the PNG
+    "A picture with its title."
+    width, height = struct.unpack('>II', b64decode(png)[16:24])
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" height="{height}"><title>{escape(title)}</title>'
+            f'<image width="{width}" height="{height}" href="data:image/png;base64,{png}"/></svg>')
+
 def _greys(
     z:list, # rows of numbers, 0 or more
 )->str: # PNG, base64
     "A heatmap as a picture: the larger, the darker."
-    from base64 import b64encode
     from io import BytesIO
     from PIL import Image
     top, out = max(map(max, z)) or 1, BytesIO()
@@ -57,14 +67,15 @@ def _greys(
 def stand_in(
     fig:dict,    # a plotly figure as saved in a notebook
     points:int=8, # at most so many points of a line are named, 2 or more
-)->dict: # {'image/png': base64} or {'text/html': a table}
+)->dict: # {'image/svg+xml': a picture} or {'text/html': a table}
     "What stands for a figure where no JavaScript runs."
     first, layout = fig['data'][0], fig.get('layout', {})
-    if first['type']=='image': return {'image/png': first['source'].split(',', 1)[1]}
+    def picture(png): return {'image/svg+xml': _picture(png, figure_title(fig))}
+    if first['type']=='image': return picture(first['source'].split(',', 1)[1])
     def label(axis): return (layout.get(axis, {}).get('title') or {}).get('text') or axis[0]
     if first['type']=='heatmap':
         z = first['z']
-        if len(z)*len(z[0])>200: return {'image/png': _greys(z)}
+        if len(z)*len(z[0])>200: return picture(_greys(z))
         head = [f"{label('yaxis')} ↓ {label('xaxis')} →", *range(len(z[0]))]
         return {'text/html': _table([head] + [[i, *row] for i, row in enumerate(z)])}
     panels = [a['text'] for a in layout.get('annotations', [])]
@@ -87,7 +98,7 @@ def save_figures():
     pio.renderers['stand_in'] = StandIn()
     pio.renderers.default = 'plotly_mimetype+stand_in'
 
-# %% ../nbs/21_docs.ipynb #76081f23
+# %% ../nbs/21_docs.ipynb #6fb9c6bf
 _LOAD = ('<script>window._define=window.define;window.define=undefined;</script>'
          '<script src="plotly.min.js"></script><script>window.define=window._define;</script>')
 _FIT = ('var l=f.layout,s=e.clientWidth/(l.width||e.clientWidth);'
@@ -109,10 +120,9 @@ def figure_html(
     spec = spec.replace('<', '\\u003c')
     name = f"figure-{number}-{hashlib.sha1(spec.encode()).hexdigest()[:8]}"
     still = stand_in(fig) if fig.get('data') else {'text/html': ''}
-    still = still.get('text/html') or f'<img alt="{title}" src="data:image/png;base64,{still["image/png"]}">'
     return (f'{_LOAD if not number else ""}<figure class="live-figure">{caption}'
             f'<div id="{name}" class="plotly-figure" role="img" aria-label="{title}" style="height:{height}px"></div>'
-            f'<noscript>{still}</noscript></figure>'
+            f'<noscript>{"".join(still.values())}</noscript></figure>'
             f'<script>(function(){{var f={spec},e=document.getElementById("{name}");{_FIT}Plotly.newPlot(e,f.data,f.layout,'
             'Object.assign({},f.config,{responsive:true,showLink:false,displaylogo:false}));})();</script>')
 
@@ -143,21 +153,38 @@ def page_links(
     if on_github: links.append(f'<a href="https://colab.research.google.com/github/{on_github[1]}/{place}">Open in Colab</a>')
     return f'<p class="page-links">{" · ".join(links)}</p>'
 
-# %% ../nbs/21_docs.ipynb #e1b899c9
+# %% ../nbs/21_docs.ipynb #f3090fad
+def _type_name(
+    anno, # an annotation
+)->str:
+    "A type as one would say it; a bar would end the cell of a table."
+    name = anno.__name__ if isinstance(anno, type) and not hasattr(anno, '__args__') else str(anno)
+    return re.sub(r'\b\w+\.', '', name).replace('NoneType', 'None').replace('|', 'or')
+
 def show_table(
-    sym,             # a function or class
+    sym,                # a function or class
     name:str|None=None, # what it is called, if not by its own name
     title_level:int=3,  # of the heading
 ): # shows itself as Markdown
     "What is said of an exported name, and a table of its parameters."
+    from inspect import _empty
     from fastcore.docments import DocmentTbl
     from nbdev.doclinks import NbdevLookup
     from nbdev.showdoc import BasicMarkdownRenderer
+    def cells(name, d):
+        default = d.get('default', _empty)
+        parts = [f'`{name}`', _type_name(d['anno']) if d.get('anno', _empty) is not _empty else '',
+                 f'`= {getattr(default, "__name__", repr(default))}`' if default is not _empty else '']
+        said = '' if d.get('docment') in (None, _empty) else d['docment'].replace('|', 'or')
+        return f"| {' '.join(filter(None, parts))} | {said} |"
     class Table(BasicMarkdownRenderer):
         def _repr_markdown_(self):
-            source = NbdevLookup().code(self.fn)
-            link = f'[source]({source}){{target="_blank"}}\n\n' if source else ''
-            return f"{'#'*self.title_level} {self.nm}\n\n{link}{self.docs or ''}\n\n{DocmentTbl(self.sym)}"
+            source, table = NbdevLookup().code(self.fn), DocmentTbl(self.sym)
+            rows = [cells(p, table.dm[p]) for p in table.params if p!='self' and p in table.dm]
+            rows += [cells('returns', {**table.dm['return'], 'default': _empty}).replace('`returns`', '*returns*')] if table.has_return else []
+            text = [f"{'#'*self.title_level} {self.nm}", f'[source]({source}){{target="_blank"}}' if source else '', self.docs or '',
+                    '\n'.join(['| takes | |', '|---|---|'] + rows) if table.has_docment or table.has_return else '']
+            return '\n\n'.join(filter(None, text))
     return Table(sym, name=name, title_level=title_level)
 
 # %% ../nbs/21_docs.ipynb #ead1e4c5
@@ -178,7 +205,7 @@ def first_words(
     cells = [''.join(c['source']) for c in notebook['cells'] if c['cell_type']=='markdown']
     return re.sub(r'\A\s*# .*\n*(>.*\n*)*', '', cells[0]).strip() if cells and cells[0].startswith('# ') else ''
 
-# %% ../nbs/21_docs.ipynb #1323df32
+# %% ../nbs/21_docs.ipynb #b3cb515c
 class Site:
     "nbdev processor: live figures, source under signatures, links that lead somewhere."
     def __init__(self,
@@ -208,7 +235,7 @@ class Site:
             data = output.get('data', {})
             if PLOTLY_MIME in data:
                 data['text/html'] = figure_html(json.loads(json.dumps(data.pop(PLOTLY_MIME))), self.figures)
-                data.pop('image/png', None)
+                data.pop('image/svg+xml', None)
                 self.figures += 1
             elif 'text/html' in data:
                 data['text/html'] = re.sub(r'<td>(?=[^<]*[^\W\d_]{3})', '<td class="text">', ''.join(data['text/html']))
@@ -260,21 +287,19 @@ def readme_page(
         return f"]({os.path.relpath(m[1].replace('README.md', 'nbs/index.ipynb'), 'nbs')}".replace(os.sep, '/')
     return f'---\ntitle: {title}\nlang: {lang}\n---\n' + re.sub(r'\]\(([^)#]*)', moved, body)
 
-# %% ../nbs/21_docs.ipynb #9aad2c1c
-def _output()->Path:
-    "The folder of the finished pages, as the renderer says."
-    return Path(os.environ.get('QUARTO_PROJECT_OUTPUT_DIR', '_docs'))
-
+# %% ../nbs/21_docs.ipynb #6961e3c2
 def _root()->Path:
     "The project's folder, from anywhere in it."
     from nbdev.config import get_config
     return get_config().config_path
 
-def prepare():
-    "Before rendering: write the reference and the Chinese home page into `nbs/`, below the current folder."
-    root = _root()
-    Path('nbs/reference.md').write_text(reference(root/'digit_recognizer'), encoding='utf-8')
-    Path('nbs/zh.md').write_text(readme_page((root/'README.zh.md').read_text(encoding='utf-8'), 'zh'), encoding='utf-8')
+def prepare(
+    pages:str|Path='nbs', # where the notebooks stand that will be rendered
+):
+    "Before rendering: write the reference and the Chinese home page."
+    root, pages = _root(), Path(pages)
+    (pages/'reference.md').write_text(reference(root/'digit_recognizer'), encoding='utf-8')
+    (pages/'zh.md').write_text(readme_page((root/'README.zh.md').read_text(encoding='utf-8'), 'zh'), encoding='utf-8')
 
 def process_notebook(
     text:str,    # a notebook's JSON
@@ -301,10 +326,12 @@ def filter_notebook():
     sys.stdout.reconfigure(encoding='utf-8')
     print(process_notebook(sys.stdin.read(), Path.cwd()))
 
-def finish():
+def finish(
+    out:str|Path='', # the finished pages; by default where the renderer says that they are
+):
     "After rendering: plotly.js and the notebooks beside the pages, and no script in the Markdown copies."
     import plotly
-    out, root = _output(), _root()
+    out, root = Path(out or os.environ.get('QUARTO_PROJECT_OUTPUT_DIR', '_docs')), _root()
     shutil.copy(Path(plotly.__file__).parent/'package_data'/'plotly.min.js', out/'nbs')
     (out/'notebooks').mkdir(exist_ok=True)
     for path in sorted((root/'nbs').glob('*.ipynb')): shutil.copy(path, out/'notebooks')
