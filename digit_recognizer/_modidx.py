@@ -132,6 +132,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'digit_recognizer.docs.Site.__call__': ('nbs/docs.html#site.__call__', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs.Site.__init__': ('nbs/docs.html#site.__init__', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs.Site.begin': ('nbs/docs.html#site.begin', 'digit_recognizer/docs.py'),
+                                       'digit_recognizer.docs._as_imported': ('nbs/docs.html#_as_imported', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs._exported': ('nbs/docs.html#_exported', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs._greys': ('nbs/docs.html#_greys', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs._picture': ('nbs/docs.html#_picture', 'digit_recognizer/docs.py'),

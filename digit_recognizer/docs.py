@@ -98,7 +98,7 @@ def save_figures():
     pio.renderers['stand_in'] = StandIn()
     pio.renderers.default = 'plotly_mimetype+stand_in'
 
-# %% ../nbs/21_docs.ipynb #6fb9c6bf
+# %% ../nbs/21_docs.ipynb #64257338
 _LOAD = ('<script>window._define=window.define;window.define=undefined;</script>'
          '<script src="plotly.min.js"></script><script>window.define=window._define;</script>')
 _FIT = ('var l=f.layout,s=e.clientWidth/(l.width||e.clientWidth);'
@@ -119,9 +119,11 @@ def figure_html(
     spec = json.dumps({'data': fig.get('data', []), 'layout': layout, 'config': fig.get('config', {})}, sort_keys=True)
     spec = spec.replace('<', '\\u003c')
     name = f"figure-{number}-{hashlib.sha1(spec.encode()).hexdigest()[:8]}"
+    panels = max(int(re.sub(r'\D', '', k) or 1) for k in ['xaxis', *layout] if re.fullmatch(r'xaxis\d*', k))
+    style = f'height:{height}px' + (f';min-width:{200*panels}px' if panels>1 else '')
     still = stand_in(fig) if fig.get('data') else {'text/html': ''}
     return (f'{_LOAD if not number else ""}<figure class="live-figure">{caption}'
-            f'<div id="{name}" class="plotly-figure" role="img" aria-label="{title}" style="height:{height}px"></div>'
+            f'<div id="{name}" class="plotly-figure" role="img" aria-label="{title}" style="{style}"></div>'
             f'<noscript>{"".join(still.values())}</noscript></figure>'
             f'<script>(function(){{var f={spec},e=document.getElementById("{name}");{_FIT}Plotly.newPlot(e,f.data,f.layout,'
             'Object.assign({},f.config,{responsive:true,showLink:false,displaylogo:false}));})();</script>')
@@ -153,13 +155,23 @@ def page_links(
     if on_github: links.append(f'<a href="https://colab.research.google.com/github/{on_github[1]}/{place}">Open in Colab</a>')
     return f'<p class="page-links">{" · ".join(links)}</p>'
 
-# %% ../nbs/21_docs.ipynb #f3090fad
+# %% ../nbs/21_docs.ipynb #63a2ad7e
 def _type_name(
     anno, # an annotation
 )->str:
     "A type as one would say it; a bar would end the cell of a table."
     name = anno.__name__ if isinstance(anno, type) and not hasattr(anno, '__args__') else str(anno)
     return re.sub(r'\b\w+\.', '', name).replace('NoneType', 'None').replace('|', 'or')
+
+def _as_imported(
+    sym, # a function or class
+):
+    "The class of the same name in the package: the fields of one defined in a notebook cannot be read from its source."
+    from importlib import import_module
+    from digit_recognizer._modidx import d
+    if not isinstance(sym, type) or sym.__module__.startswith('digit_recognizer'): return sym
+    module = next((m for m, names in d['syms'].items() if f'{m}.{sym.__name__}' in names), None)
+    return getattr(import_module(module), sym.__name__) if module else sym
 
 def show_table(
     sym,                # a function or class
@@ -185,7 +197,7 @@ def show_table(
             text = [f"{'#'*self.title_level} {self.nm}", f'[source]({source}){{target="_blank"}}' if source else '', self.docs or '',
                     '\n'.join(['| takes | |', '|---|---|'] + rows) if table.has_docment or table.has_return else '']
             return '\n\n'.join(filter(None, text))
-    return Table(sym, name=name, title_level=title_level)
+    return Table(_as_imported(sym), name=name, title_level=title_level)
 
 # %% ../nbs/21_docs.ipynb #ead1e4c5
 def sources(
