@@ -133,7 +133,7 @@ def without_script(browser, site, path, shot):
     "Whether something stands in for each figure where no script runs."
     page = browser.new_page(viewport={"width": DESK, "height": 900}, java_script_enabled=False)
     page.goto(f"{site}/{path}")
-    figures, there = page.locator(".live-figure"), page.locator(".live-figure noscript :is(img, table)")
+    figures, there = page.locator(".live-figure"), page.locator(".live-figure noscript > :is(svg, table)")
     wrong = [] if figures.count() == there.count() and there.first.is_visible() else ["figures without a stand-in"]
     if shot:
         page.screenshot(path=shot, full_page=True)

@@ -155,7 +155,7 @@ def page_links(
     if on_github: links.append(f'<a href="https://colab.research.google.com/github/{on_github[1]}/{place}">Open in Colab</a>')
     return f'<p class="page-links">{" · ".join(links)}</p>'
 
-# %% ../nbs/21_docs.ipynb #63a2ad7e
+# %% ../nbs/21_docs.ipynb #de996c4a
 def _type_name(
     anno, # an annotation
 )->str:
@@ -185,7 +185,7 @@ def show_table(
     from nbdev.showdoc import BasicMarkdownRenderer
     def cells(name, d):
         default = d.get('default', _empty)
-        parts = [f'`{name}`', _type_name(d['anno']) if d.get('anno', _empty) is not _empty else '',
+        parts = [f'**{name}**', _type_name(d['anno']) if d.get('anno', _empty) is not _empty else '',
                  f'`= {getattr(default, "__name__", repr(default))}`' if default is not _empty else '']
         said = '' if d.get('docment') in (None, _empty) else d['docment'].replace('|', 'or')
         return f"| {' '.join(filter(None, parts))} | {said} |"
@@ -193,7 +193,7 @@ def show_table(
         def _repr_markdown_(self):
             source, table = NbdevLookup().code(self.fn), DocmentTbl(self.sym)
             rows = [cells(p, table.dm[p]) for p in table.params if p!='self' and p in table.dm]
-            rows += [cells('returns', {**table.dm['return'], 'default': _empty}).replace('`returns`', '*returns*')] if table.has_return else []
+            rows += [cells('returns', {**table.dm['return'], 'default': _empty}).replace('**returns**', '*returns*')] if table.has_return else []
             text = [f"{'#'*self.title_level} {self.nm}", f'[source]({source}){{target="_blank"}}' if source else '', self.docs or '',
                     '\n'.join(['| takes | |', '|---|---|'] + rows) if table.has_docment or table.has_return else '']
             return '\n\n'.join(filter(None, text))
