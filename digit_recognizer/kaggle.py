@@ -239,8 +239,9 @@ def _place(
 )->str: # token
     "Upload the file; raises `InputError` where today's submissions are used up."
     if hasattr(api, 'get_submission_limits'):
-        limits = _ask(api, 'get_submission_limits', 'submit', competition_name=COMPETITION)
-        if not limits.num_allowed_now and (limits.num_today or limits.num_total): # all zero before the first submission
+        limits = None
+        with suppress(InputError): limits = _ask(api, 'get_submission_limits', 'submit', competition_name=COMPETITION) # the next call tells
+        if limits and not limits.num_allowed_now and (limits.num_today or limits.num_total): # all zero before the first submission
             raise InputError(f"submit: Kaggle takes no more of your submissions today ({limits.num_today} so far); its day ends at midnight UTC")
     place = _ask(api, 'start_submission_upload', 'upload', competition_name=COMPETITION, file_name=path.name,
                  content_length=len(data), last_modified_epoch_seconds=int(path.stat().st_mtime))
