@@ -335,10 +335,10 @@ def _submit(
     rehearsal_anyway:Annotated[bool, typer.Option(
         '--rehearsal-anyway', help="Send it even if the model learnt from MNIST, which holds Kaggle's answers.")]=False,
 ):
-    """Send a run's submission to Kaggle, and tell its score; needs the extra 'kaggle'.
+    """Send a run's submission to Kaggle.
 
-    The file is checked first. The same command again sends nothing twice, but asks for a score that was not there yet.
-    What was sent is kept in run.json."""
+    Needs the extra 'kaggle', and an account there. The file is checked first, what was sent is kept in run.json, and the
+    score is told. The same command again sends nothing twice, but asks for a score that was not there yet."""
     from digit_recognizer.kaggle import SITE, submit_run
     sent = submit_run(run, message, rehearsal_anyway)
     typer.echo(f"{'submitted':<12}{run/'submission.csv'}, number {sent['reference']}")
