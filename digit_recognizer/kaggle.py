@@ -50,7 +50,7 @@ def _quiet_client():
     try:
         with ExitStack() as quiet:
             quiet.enter_context(redirect_stdout(io.StringIO()))
-            if not sys.stderr.isatty(): quiet.enter_context(redirect_stderr(io.StringIO())) # no progress bar in a log
+            if not getattr(sys.stderr, 'isatty', bool)(): quiet.enter_context(redirect_stderr(io.StringIO())) # no progress bar in a log
             yield
     finally:
         requests.Session.send = send
