@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
@@ -39,10 +40,11 @@ class Refused(InputError):
 def _quiet_client():
     """Within this context Kaggle's client neither prints nor waits for ever;
     raises `InputError` where it is missing, or set to speak to another server."""
-    try: import kagglehub, kagglesdk, requests
-    except ImportError: raise InputError("Kaggle's client is missing; get it by: pip install 'digit_recognizer[kaggle]'") from None
+    if not all(map(find_spec, ('kagglehub', 'kagglesdk'))):
+        raise InputError("Kaggle's client is missing; get it by: pip install 'digit_recognizer[kaggle]'")
     if os.environ.get('KAGGLE_API_ENVIRONMENT', 'PROD')!='PROD':
         raise InputError("KAGGLE_API_ENVIRONMENT is set, so that Kaggle's client would speak to another server and may print the token; unset it")
+    import requests
     log, send = logging.getLogger('kagglehub'), requests.Session.send
     def patient(self, request, **options): return send(self, request, **{'timeout': TIMEOUT, **options})
     level, requests.Session.send = log.level, patient
@@ -139,13 +141,12 @@ def _fetch()->str: # a folder
     import kagglehub
     from kagglehub.cache import Cache, delete_from_cache, get_cached_archive_path
     from kagglehub.handle import parse_competition_handle
-    files, damaged = parse_competition_handle(COMPETITION), False
+    files = parse_competition_handle(COMPETITION)
     copy = Cache().load_from_cache(files)
     if copy: return copy
     try: return kagglehub.competition_download(COMPETITION)
     except _DAMAGED as e:
         if isinstance(e, OSError): raise # requests has errors that are both
-        damaged = True
     Path(get_cached_archive_path(files)).unlink(missing_ok=True)
     delete_from_cache(files)
     raise InputError("download: what came is not the competition's zip, and was removed; does the network want you to log in first?")
