@@ -120,6 +120,7 @@ def _resumable(
 def _run(
     data:Annotated[str, typer.Option(
         help="'embedded' (MNIST in Kaggle's shape), 'standard' (60,000/10,000), "
+             "'kaggle' (Kaggle's own, downloaded; needs the extra of that name), "
              "or a folder or zip with train.csv and test.csv.")]='embedded',
     recipe:Annotated[Optional[str], typer.Option(
         help="'fast' (the default; a minute or two), 'best' (five to ten minutes), 'classic' (the "
@@ -374,6 +375,27 @@ def _export_csv(
     digits = load_digits()
     typer.echo(f"{export_csv(digits, folder)}: train.csv ({len(digits.x):,}), "
                f"test.csv ({len(digits.x_test):,}), sample_submission.csv")
+
+# %% ../nbs/20_cli.ipynb #3a671e05
+@app.command('submit')
+def _submit(
+    run:Annotated[Path, typer.Argument(help='A run folder.')],
+    message:Annotated[str, typer.Option('--message', '-m', help='What Kaggle shows beside the submission.')],
+    rehearsal_anyway:Annotated[bool, typer.Option(
+        '--rehearsal-anyway', help="Send it even if the model learnt from MNIST, which holds Kaggle's answers.")]=False,
+):
+    """Send a run's submission to Kaggle.
+
+    Needs the extra 'kaggle', and an account there. The file is checked first, what was sent is kept in run.json, and the
+    score is told. The same command again sends nothing twice, but asks for a score that was not there yet."""
+    from digit_recognizer.kaggle import SITE, submit_run
+    sent = submit_run(run, message, rehearsal_anyway)
+    typer.echo(f"{'submitted':<12}{run/'submission.csv'}, number {sent['reference']}")
+    typer.echo(f"{'score':<12}{sent['score']}" if sent['status']=='complete' else
+               f"{'score':<12}not known yet; the same command asks again, or look at\n{'':<12}{SITE}/submissions")
+    if rehearsal_anyway:
+        from digit_recognizer.runs import load_run
+        if load_run(run).info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'score'))
 
 # %% ../nbs/20_cli.ipynb #e2980bf6
 def _message(
