@@ -1,6 +1,7 @@
 """Run every notebook in a fresh kernel and compare what it shows with what is committed; see CONTRIBUTING.md."""
 import base64
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -31,7 +32,14 @@ def same(a, b):
 
 def shown(cell):
     "What a reader sees of a cell's outputs."
-    return [json.loads(json.dumps(o.get("data") or {"text": o.get("text")})) for o in cell.get("outputs", [])]
+    def picture(text):
+        png = re.search(r'base64,([^"]+)"', text)
+        return PNG + png[1] if png else text
+
+    def parts(output):
+        return {k: picture(v) if k == "image/svg+xml" else v for k, v in (output.get("data") or {"text": output.get("text")}).items()}
+
+    return [json.loads(json.dumps(parts(o))) for o in cell.get("outputs", [])]
 
 
 def stale(path):

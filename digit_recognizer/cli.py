@@ -125,6 +125,7 @@ def _resumable(
 def _run(
     data:Annotated[str, typer.Option(
         help="'embedded' (MNIST in Kaggle's shape), 'standard' (60,000/10,000), "
+             "'kaggle' (Kaggle's own, downloaded; needs the extra of that name), "
              "or a folder or zip with train.csv and test.csv.")]='embedded',
     recipe:Annotated[Optional[str], typer.Option(
         help="'fast' (the default; a minute or two), 'best' (five to ten minutes), 'classic' (the "
@@ -280,7 +281,7 @@ def _predict(
     from digit_recognizer.confidence import check_threshold, write_review
     import numpy as np
     from digit_recognizer.data import BLOCK, check_new_file
-    from digit_recognizer.export import fastest_model
+    from digit_recognizer.export import fastest_file, fastest_model
     from digit_recognizer.runs import load_run
     from digit_recognizer.submit import predicted_csv, write_submission
     check_new_file(out)
@@ -289,23 +290,72 @@ def _predict(
         check_threshold(abstain_below)
         check_new_file(review)
     finished = load_run(run)
-    with predicted_csv(*fastest_model(finished), csv, out.with_name(f'.{out.name}.part'), progress=not quiet) as proba:
+    with predicted_csv(fastest_model(finished), fastest_file(finished), csv, out.with_name(f'.{out.name}.part'), progress=not quiet) as proba:
         labels = np.concatenate([block.argmax(1).astype(np.uint8) for block in np.array_split(proba, len(proba)//BLOCK+1)])
         typer.echo(f"{write_submission(labels, out)}: {len(proba):,} predictions")
         if abstain_below is not None:
             typer.echo(f"{review}: {write_review(proba, abstain_below, review):,} of them to be looked at")
     if finished.info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
 
+def _page_text(
+    page,        # a read.Page
+    across:int=14, # digits in a line of text
+)->str:
+    "A page's digits, a confidence under each, in 80 columns."
+    rows = []
+    for line in page.lines:
+        for start in range(0, len(line), across):
+            part = line[start:start+across]
+            rows.append('   '+''.join(f'{r.digit:>5}' for r in part))
+            rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in part))
+    return '\n'.join(rows)
+
+@app.command('read')
+def _read(
+    images:Annotated[List[str], typer.Argument(
+        metavar='IMAGE...', help='Pictures of digits (PNG, JPEG, TIFF, WebP, BMP), folders of such, or patterns.')],
+    run:Annotated[Optional[Path], typer.Option(
+        help='A run folder whose model reads; by default the one that comes with the package.')]=None,
+    csv:Annotated[Optional[Path], typer.Option(
+        help='Write every digit with its confidence and its place; must not exist.')]=None,
+    annotate:Annotated[Optional[Path], typer.Option(
+        metavar='FOLDER', help='Write each picture with boxes and answers, as NAME-read.png; made if it is missing.')]=None,
+    quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
+):
+    """Read handwritten digits in pictures of your own.
+
+    Dark digits on light paper or the other way round, one or many, apart from each other. Below 0.9 a confidence
+    (under each digit) is a doubt. What cannot be read is listed at the end, and the exit code is then 2."""
+    from digit_recognizer.data import check_new_file
+    from digit_recognizer.export import fastest_model
+    from digit_recognizer.read import picture_files, read_files, write_readings
+    from digit_recognizer.runs import load_run, shipped_run
+    if csv: check_new_file(csv)
+    paths, errors = picture_files(images)
+    model = fastest_model(load_run(run) if run else shipped_run()) if paths else None
+    pages, more = read_files(paths, model, annotate, progress=not quiet)
+    for path, page in pages.items():
+        others = f', {len(page.others)} pieces of ink that can be no digit' if page.others else ''
+        typer.echo(f'{path}: {len(page.readings)} digits{others}\n{_page_text(page)}')
+    if csv and pages: typer.echo(f'{write_readings(pages, csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
+    errors += more
+    if len(errors)+len(pages)>1 and errors: typer.echo(f'{len(errors)} of {len(errors)+len(pages)} could not be read:', err=True)
+    for e in errors: typer.echo(f'error: {e}', err=True)
+    if errors: raise typer.Exit(2)
+
 @app.command('export')
 def _export(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
-    to:Annotated[str, typer.Option(help="'litert', which predict then uses, or 'onnx'; each needs the extra of its name.")]='litert',
+    to:Annotated[str, typer.Option(help="'litert', which predict then uses, 'onnx' (each needs the extra of its name) or 'savedmodel'.")]='litert',
 ):
-    "Write a run's model into its folder in another format."
+    """Write a run's model into its folder in another format.
+
+    A JSON beside it says what the model takes and gives, and what it was trained on."""
     from digit_recognizer.export import export_run
     from digit_recognizer.runs import load_run
     file, apart = export_run(load_run(run), to)
-    typer.echo(f"{file}: {file.stat().st_size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
+    size = sum(p.stat().st_size for p in (file.rglob('*') if file.is_dir() else [file]))
+    typer.echo(f"{file}: {size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
 
 @app.command('verify')
 def _verify(
@@ -348,6 +398,27 @@ def _export_csv(
     digits = load_digits()
     typer.echo(f"{export_csv(digits, folder)}: train.csv ({len(digits.x):,}), "
                f"test.csv ({len(digits.x_test):,}), sample_submission.csv")
+
+# %% ../nbs/20_cli.ipynb #3a671e05
+@app.command('submit')
+def _submit(
+    run:Annotated[Path, typer.Argument(help='A run folder.')],
+    message:Annotated[str, typer.Option('--message', '-m', help='What Kaggle shows beside the submission.')],
+    rehearsal_anyway:Annotated[bool, typer.Option(
+        '--rehearsal-anyway', help="Send it even if the model learnt from MNIST, which holds Kaggle's answers.")]=False,
+):
+    """Send a run's submission to Kaggle.
+
+    Needs the extra 'kaggle', and an account there. The file is checked first, what was sent is kept in run.json, and the
+    score is told. The same command again sends nothing twice, but asks for a score that was not there yet."""
+    from digit_recognizer.kaggle import SITE, submit_run
+    sent = submit_run(run, message, rehearsal_anyway)
+    typer.echo(f"{'submitted':<12}{run/'submission.csv'}, number {sent['reference']}")
+    typer.echo(f"{'score':<12}{sent['score']}" if sent['status']=='complete' else
+               f"{'score':<12}not known yet; the same command asks again, or look at\n{'':<12}{SITE}/submissions")
+    if rehearsal_anyway:
+        from digit_recognizer.runs import load_run
+        if load_run(run).info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'score'))
 
 # %% ../nbs/20_cli.ipynb #e2980bf6
 def _message(

@@ -416,12 +416,17 @@ def _load_zip(
         return _load_folder(Path(tmp), str(path), cache)
 
 def load_digits(
-    source:str|Path='embedded', # `embedded`, `standard`, or a folder or zip with train.csv and test.csv
+    source:str|Path='embedded', # `embedded`, `standard`, `kaggle`, or a folder or zip with train.csv and test.csv
     cache:bool|Path=True,       # as for `read_csv`
 )->Digits:
     "Load and validate digits; raises `InputError` for anything that is not a complete set."
     if str(source) in ('embedded', 'standard'):
         return load_embedded() if str(source)=='embedded' else load_standard()
+    if source=='kaggle':
+        if Path('kaggle').exists():
+            raise InputError("kaggle: means Kaggle's own files, but there is something of that name here; write ./kaggle for that")
+        from digit_recognizer.kaggle import load_kaggle
+        return load_kaggle(cache)
     path = Path(source)
     if path.is_dir(): return replace(_load_folder(path, str(source), cache), path=path.resolve())
     if path.suffix=='.csv' and path.is_file():
