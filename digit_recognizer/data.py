@@ -263,7 +263,7 @@ def _bad_line(
         top = 9 if col=='label' else 255
         if not cell.strip():
             return f", column {col}, is empty (a missing value); expected an integer from 0 to {top}"
-        if not (cell.strip().isascii() and cell.strip().isdigit() and len(cell)<9 and int(cell)<=top):
+        if not (cell.isascii() and cell.strip().isdigit() and len(cell)<9 and int(cell)<=top):
             return f", column {col}, is {cell[:20]!r}; expected an integer from 0 to {top}"
     return ''
 
@@ -294,6 +294,7 @@ def _parse_lines(
 )->np.ndarray: # uint8 (n, 785), the label first, or (n, 784)
     "Read and validate the cells of some lines; raises `InputError` for the first thing wrong."
     try:
+        if not all(map(str.isascii, lines)): raise ValueError('some numpy crash on what is not in the basic plane')
         with warnings.catch_warnings():
             warnings.simplefilter('error')
             rows = np.loadtxt(lines, np.uint8, delimiter=',', comments=None, ndmin=2)
