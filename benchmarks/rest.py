@@ -1,4 +1,4 @@
-"""The rest of the way: reading CSV, augmentation, prediction, start-up, and from test.csv to submission.csv.
+"""The rest of the way: reading CSV, augmentation, prediction, start-up, from test.csv to submission.csv, and the report.
 
     python benchmarks/rest.py            # a few minutes
     python benchmarks/rest.py --small    # the same on few digits
@@ -115,6 +115,66 @@ def end_to_end(run, csvs, tmp):
                'unit': 'digits', **clock(command)}
 
 
+def training(small):
+    "The default recipe for three epochs, in a process of its own; with TensorFlow's deterministic operations too."
+    code = ("from digit_recognizer.data import first_digits, load_digits; from digit_recognizer.preprocess import split; "
+            "from digit_recognizer.train import fit, make_recipe; digits = load_digits(); train, val = split(digits.y); "
+            f"train = train[:{2000 if small else 33_600}]; fit(make_recipe('fast', {{'epochs': 3}}), digits.x[train], digits.y[train], "
+            "digits.x[val], digits.y[val], progress=False)")
+    for way, more in (('digit_recognizer', {}), ('digit_recognizer --deterministic', {'TF_DETERMINISTIC_OPS': '1'})):
+        yield {'what': 'training, 3 epochs', 'way': way, 'amount': 3*(2000 if small else 33_600), 'unit': 'images',
+               **clock(lambda: subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, **more}))}
+
+
+def megabytes(done):
+    "The memory that a process tells in its last line, in units that differ from system to system."
+    return round(int(done.stdout.splitlines()[-1])/(1e6 if sys.platform=='darwin' else 976.5625))
+
+
+def evaluation(run, digits, tmp):
+    "The report of a run, with everything in it but predictions of validation digits, which the run holds."
+    from digit_recognizer.report import write_report
+    def report():
+        (tmp/'report.html').unlink(missing_ok=True)
+        write_report(run, digits, tmp/'report.html')
+    yield {'what': 'evaluation', 'way': 'report.html', 'amount': len(run.validation['rows']), 'unit': 'digits', **clock(report)}
+
+
+def searches(small):
+    "Looking for copies of the labelled digits among those to predict, in a process of its own, whose memory is told."
+    begin = 'import resource; from digit_recognizer.data import first_digits, load_digits; digits = load_digits()\n'
+    if small: begin += 'digits = first_digits(digits, 3000)\n'
+    end = '\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+    for way, code in (
+        ('digit_recognizer', 'from digit_recognizer.neighbours import copies\ncopies(digits.x_test, digits.x)'),
+        ('scikit-learn, brute force on all pixels', "from sklearn.neighbors import NearestNeighbors\nflat = [x.reshape(len(x), -1).astype('float32') "
+         "for x in (digits.x, digits.x_test)]\nNearestNeighbors(n_neighbors=1, algorithm='brute').fit(flat[0]).kneighbors(flat[1])")):
+        peaks = []
+        def search():
+            done = subprocess.run([sys.executable, '-c', begin+code+end], check=True, stdout=subprocess.PIPE, text=True)
+            peaks.append(megabytes(done))
+        yield {'what': 'search for copies', 'way': way, 'amount': 3000 if small else 28_000, 'unit': 'digits', **clock(search), 'megabytes': peaks}
+
+
+def memory(tmp, run, csvs, small):
+    "The greatest memory of whole commands: a run, and predictions of a CSV and of one that is five times as long."
+    long = tmp/'long.csv'
+    lines = (csvs/'test.csv').read_text().splitlines(keepends=True)
+    long.write_text(''.join(lines[:1]+lines[1:]*5))
+    n = len(lines)-1
+    for way, words in (('digit_recognizer run, fast for one epoch', ['run', '--set', 'epochs=1', '--no-report', *(['--data', csvs] if small else [])]),
+                       (f'digit_recognizer predict, {n:,} digits', ['predict', run.folder, csvs/'test.csv']),
+                       (f'digit_recognizer predict, {5*n:,} digits', ['predict', run.folder, long])):
+        code = ('import resource, sys; from digit_recognizer.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n'
+                'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)')
+        peaks = []
+        def do():
+            out = Path(tempfile.mkdtemp(dir=tmp))/'out'
+            done = subprocess.run([sys.executable, '-c', code, *map(str, words), '--out', str(out), '--quiet'], check=True, stdout=subprocess.PIPE, text=True)
+            peaks.append(megabytes(done))
+        yield {'what': 'memory', 'way': way, 'amount': 1, 'unit': 'command', **clock(do), 'megabytes': peaks}
+
+
 def main(
     small: Annotated[bool, typer.Option('--small', help='On 3,000 digits, to see that all works.')]=False,
     out: Annotated[Path, typer.Option(help='The result file.')]=None,
@@ -129,7 +189,8 @@ def main(
         csvs = export_csv(digits, tmp/'kaggle')
         rows = [*reading(csvs, tmp/'cache'), *start_up()]
         run = run_pipeline(digits, make_recipe('fast', {'epochs': 1}), tmp/'run', progress=False)
-        rows += [*augmentation(digits), *prediction(run, digits), *end_to_end(run, csvs, tmp)]
+        rows += [*augmentation(digits), *prediction(run, digits), *end_to_end(run, csvs, tmp), *training(small), *evaluation(run, digits, tmp),
+                 *searches(small), *memory(tmp, run, csvs, small)]
     for row in rows: print(f"{row['what']:<28}{row['way']:<40}{sorted(row['seconds'])[TIMES//2]:>9.3f} s")
     write_result(result_file('rest', out, small), {'benchmark': 'rest', 'small': small, 'environment': here, 'results': rows})
 

@@ -6,6 +6,7 @@
 __all__ = ['app', 'FIELDS', 'main']
 
 # %% ../nbs/20_cli.ipynb #7f49a472
+import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
@@ -147,6 +148,8 @@ def _run(
                             "else from its folder.")]=None,
     corrections:Annotated[Optional[Path], typer.Option(
         metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
+    deterministic:Annotated[bool, typer.Option('--deterministic', help="TensorFlow's deterministic operations: the same seed gives the same "
+                                               "bits, whatever runs beside; slower, as it uses one core.")]=False,
     out:Annotated[Optional[Path], typer.Option(
         help='The run folder to make; by default the first free name in runs/.')]=None,
     report:Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]=True,
@@ -154,8 +157,9 @@ def _run(
 ):
     "Train, score and write a submission."
     began = perf_counter()
+    if deterministic: os.environ['TF_DETERMINISTIC_OPS'] = '1'
     if resume: return _resume(resume, report, quiet, [data!='embedded', recipe, change, seed is not None, members>1,
-                                                        minutes is not None, corrections, out])
+                                                        minutes is not None, corrections, deterministic, out])
     if out and out.exists():
         raise InputError(f"{out} exists and is left as it is; give another --out, or remove it first")
     changes = _changes(change or [])
@@ -197,8 +201,9 @@ def _resume(
 ):
     "Go on with a stopped run."
     if any(others): raise InputError("--resume takes everything from the run's folder; give it alone")
-    from digit_recognizer.runs import planned_digits
+    from digit_recognizer.runs import DETERMINISTIC, planned_digits, read_plan
     digits = planned_digits(folder)
+    os.environ |= {DETERMINISTIC: begun} if (begun := read_plan(folder)[DETERMINISTIC]) else {}
     from digit_recognizer.ensemble import resume_run
     with _resumable(folder): run = resume_run(folder, progress=not quiet)
     _finish(run, digits, report)

@@ -6,6 +6,7 @@
 __all__ = ['folds', 'fold_parts', 'out_of_fold', 'run_ensemble', 'resume_run']
 
 # %% ../nbs/08_ensemble.ipynb #efdbe558
+import os
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,7 +17,7 @@ from .data import Digits, InputError
 from .preprocess import quiet_tensorflow, steps_per_epoch
 from .model import ensemble
 from .train import Recipe
-from .runs import PLAN, Run, begin_run, load_run, planned_digits, read_plan, save_run, working_in
+from .runs import DETERMINISTIC, PLAN, Run, begin_run, load_run, planned_digits, read_plan, save_run, working_in
 from .submit import write_submission
 from .pipeline import data_info, environment, finish_run, run_pipeline, scores
 
@@ -142,5 +143,8 @@ def resume_run(
     plan, digits = read_plan(out), planned_digits(out)
     try: recipe = Recipe(**plan['recipe'])
     except TypeError as e: raise InputError(f"{out/PLAN}: cannot be understood ({e}); start a new run") from None
+    if plan[DETERMINISTIC]!=os.environ.get(DETERMINISTIC, ''):
+        raise InputError(f"{out}: was begun with {DETERMINISTIC}={plan[DETERMINISTIC]!r}; start Python with the same, or go on by: "
+                         f"digit_recognizer run --resume {out}")
     if plan['members']==1: return finish_run(out, digits, recipe, progress)
     return _finish_ensemble(out, digits, recipe, plan['members'], progress)

@@ -18,7 +18,7 @@ from .data import BusyError, Digits, InputError
 from .preprocess import split
 from .model import calibrated
 from .train import Recipe, fit
-from .runs import Run, begin_run, cores, load_run, save_run, working_in
+from .runs import DETERMINISTIC, Run, begin_run, cores, load_run, save_run, working_in
 from .evaluate import fit_temperature, score, temper
 from .submit import predict, write_submission
 
@@ -41,7 +41,7 @@ def environment()->dict: # names to versions and facts
             'threads': tf.config.threading.get_intra_op_parallelism_threads() or cores(),
             'system': platform.system(), 'python': platform.python_version(), 'digit_recognizer': __version__,
             'tensorflow': tf.__version__, 'keras': keras.__version__, 'numpy': np.__version__,
-            'TF_ENABLE_ONEDNN_OPTS': os.environ.get('TF_ENABLE_ONEDNN_OPTS', '')}
+            **{name: os.environ.get(name, '') for name in ('TF_ENABLE_ONEDNN_OPTS', DETERMINISTIC)}}
 
 # %% ../nbs/07_pipeline.ipynb #b57be011
 def free_folder(
