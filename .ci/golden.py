@@ -68,7 +68,8 @@ pictures |= {
     "a dot": np.pad(np.full((3, 3), 255, np.uint8), 12),
     "a blot": np.pad(np.full((40, 40), 255, np.uint8), 12),
     "noise": rng.integers(0, 256, (40, 40)).astype(np.uint8),
-    "noise on even ground": np.pad(rng.integers(0, 2, (60, 60)).astype(np.uint8) * 255, 8),
+    "noise on even ground": np.pad(np.kron(rng.integers(0, 2, (20, 20)).astype(np.uint8) * 255, np.ones((4, 4), np.uint8)), 8),
+    "finer noise on even ground": np.pad(rng.integers(0, 2, (60, 60)).astype(np.uint8) * 255, 8),
     "two digits": np.hstack([placed(digits.x[first[4]], 3, (9, 9, 9, 9)), placed(digits.x[first[7]], 3, (9, 9, 9, 9))]),
     "a dash": np.pad(np.full((6, 60), 255, np.uint8), 30),
     "five dots": np.pad(np.kron(np.eye(5, dtype=np.uint8) * 255, np.pad(np.ones((8, 8), np.uint8), 2)), 9),
@@ -82,6 +83,7 @@ for name, picture in pictures.items():
         example["refused"] = str(e)
     examples.append(example)
 file = Path("nbs/results/golden.json")
+limits = {name: [low, high] for name, (low, high, _) in LIMITS.items()}
 lines = ",\n".join(map(json.dumps, examples))
-file.write_text(f'{{"normaliser": {NORMALISER}, "limits": {json.dumps(list(LIMITS))}, "examples": [\n{lines}\n]}}\n')
+file.write_text(f'{{"normaliser": {NORMALISER}, "limits": {json.dumps(limits)}, "examples": [\n{lines}\n]}}\n')
 print(f"{file}: {len(examples)} examples, {sum('refused' in e for e in examples)} refused, {file.stat().st_size:,} bytes")

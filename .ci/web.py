@@ -19,6 +19,7 @@ from playwright.sync_api import sync_playwright
 from digit_recognizer.data import load_embedded
 from digit_recognizer.drawings import NORMALISER
 from digit_recognizer.model import build, calibrated, ensemble, look_around
+from digit_recognizer.preprocess import quiet_tensorflow
 from digit_recognizer.runs import shipped_run
 from digit_recognizer.submit import predict
 from digit_recognizer.web import fold_norms, operations, pack, write_page
@@ -57,7 +58,8 @@ def agreement(page, run, x):
     assert apart < 1e-3 and not differ and ms < 50
     nets = {name: build(name, 4, seed=1) for name in ("residual", "plain", "classic")}
     nets |= {"calibrated": calibrated(nets["residual"], 0.6), "views": look_around(nets["plain"], 5), "ensemble": ensemble([nets["residual"], nets["plain"]])}
-    worst = max(abs(forward(page, x[:20], pack(fold_norms(operations(net))))[0] - predict(net, x[:20])).max() for net in nets.values())
+    with quiet_tensorflow():
+        worst = max(abs(forward(page, x[:20], pack(fold_norms(operations(net))))[0] - predict(net, x[:20])).max() for net in nets.values())
     print(f"other networks, {', '.join(nets)}: within {worst:.1g}")
     assert worst < 1e-3
 
@@ -65,7 +67,7 @@ def agreement(page, run, x):
 def golden(page):
     kept = json.loads(Path("nbs/results/golden.json").read_text())
     assert kept["normaliser"] == NORMALISER == page.evaluate("NORMALISER")
-    assert kept["limits"] == page.evaluate("Object.keys(LIMITS)")
+    assert kept["limits"] == page.evaluate("Object.fromEntries(Object.entries(LIMITS).map(([name, [low, high]]) => [name, [low, high]]))")
     apart = {"even": 0, "uneven": 0}
     for e in kept["examples"]:
         h, w = e["shape"]
@@ -139,7 +141,7 @@ def strokes(img):
             if joined:
                 line.insert(0 if not end else len(line), joined[0])
         if len(line) > 3 or not lines:
-            lines.append(line)
+            lines.append(line[:-1:3] + line[-1:])
     return lines
 
 
@@ -177,8 +179,7 @@ def by_hand(page):
                 page.mouse.down()
         page.mouse.up()
 
-    page.keyboard.press("Escape")
-    assert "Draw one digit" in spoken.text_content() and page.locator("#clear").is_disabled()
+    assert "Draw one digit" in page.locator("#more").text_content() and page.locator("#clear").is_disabled()
     line((0.2, 0.5), (0.8, 0.5))
     assert spoken.text_content().startswith("It is a 1"), spoken.text_content()
     line((0.2, 0.25), (0.2, 0.5))
@@ -189,6 +190,8 @@ def by_hand(page):
     page.keyboard.press("Enter")
     assert "Draw one digit" in spoken.text_content(), (after, spoken.text_content())
     line((0.5, 0.5), (0.5, 0.5))
+    assert "Draw one digit" in spoken.text_content() and page.locator("#clear").is_enabled()
+    line(*((0.35 + 0.03 * k, 0.35 + 0.3 * (k % 2)) for k in range(11)))
     assert "a blot" in spoken.text_content(), spoken.text_content()
     assert page.locator("#head").text_content() == "No answer"
     page.locator("#clear").click()
@@ -244,7 +247,7 @@ def main(shots=None):
         for how in (as_pictures, as_strokes):
             right, answers = how(page, x, y, rng)
             print(f"{how.__name__.replace('_', ' ')}: {right} of {len(x)} read; not:", *(f"{t} as {a}" for t, a in zip(y, answers) if t != a))
-            assert right >= (98 if how is as_pictures else 90)
+            assert right >= (98 if how is as_pictures else 95)  # a skeleton has lost some of the digit
         ms = page.evaluate("() => { const image = drawing.pixels(), began = performance.now(); for (let i = 0; i < 20; i++) read(image); return (performance.now() - began) / 20; }")
         print(f"from a drawing to its answer: {ms:.1f} ms")
         assert ms < 50

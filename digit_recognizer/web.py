@@ -7,12 +7,13 @@ __all__ = ['LAYERS', 'FUNCTIONS', 'THEN', 'OPERATIONS', 'SMALL', 'RATE', 'FALLBA
            'fold_norms', 'compute', 'pack', 'unpack', 'page_threshold', 'page_part', 'page_facts', 'page_text',
            'PageModel', 'write_page']
 
-# %% ../nbs/19_web.ipynb #18bbce9f
+# %% ../nbs/19_web.ipynb #728ea8a0
 import base64
 import hashlib
 import json
 import re
 from collections import Counter
+from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -273,7 +274,7 @@ def unpack(
     def whole(o): return {k: arrays[v] if k in ('kernel', 'bias') or o['op']=='norm' and k in ('by', 'plus') else v for k, v in o.items()}
     return [whole(o) for o in packed['operations']]
 
-# %% ../nbs/19_web.ipynb #0782fc58
+# %% ../nbs/19_web.ipynb #6e6bf407
 RATE, FALLBACK = .005, .9 # wanted share of errors among the answers; the threshold where nothing promises it
 
 def _validation(
@@ -287,6 +288,7 @@ def _validation(
     rows = split(digits.y, recipe['val'], recipe['seed'], recipe['stratify'])[1]
     return digits.y[rows], predict(run.model, digits.x[rows])
 
+@lru_cache(maxsize=1)
 def page_threshold(
     run:Run, # a finished run
 )->tuple: # the threshold, 0-1, rounded up to a hundredth; what it means

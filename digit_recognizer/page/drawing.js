@@ -35,6 +35,8 @@ class Drawing {
 
   get marks() { return this.states.at(-1); }
   get empty() { return !this.marks.length; }
+  // Nothing to read yet: no mark, or no more than a dot, which is as round as a 0.
+  get begun() { return this.marks.some(mark => !Array.isArray(mark) || mark.some(p => Math.hypot(p[0] - this.marks[0][0][0], p[1] - this.marks[0][0][1]) > PEN)); }
   push(marks, finished) { this.states.push(marks); this.update(finished); }
   undo() { if (this.states.length > 1 && !this.stroke) { this.states.pop(); this.update(true); } }
   clear() { if (!this.empty && !this.stroke) this.push([], true); }
@@ -51,7 +53,7 @@ class Drawing {
   }
 
   paint(to, side, ink) {
-    Object.assign(to, {lineWidth: PEN * side, lineCap: "round", lineJoin: "round", strokeStyle: ink});
+    Object.assign(to, {lineWidth: PEN * side, lineCap: "round", lineJoin: "round", strokeStyle: ink, fillStyle: ink});
     for (const mark of this.marks) {
       if (!Array.isArray(mark)) {
         const by = side / Math.max(mark.width, mark.height), [w, h] = [mark.width * by, mark.height * by];
@@ -60,8 +62,11 @@ class Drawing {
         continue;
       }
       to.beginPath();
-      for (const [x, y] of mark.length > 1 ? mark : [mark[0], mark[0]]) to.lineTo(x * side, y * side);
+      for (const [x, y] of mark) to.lineTo(x * side, y * side);
       to.stroke();
+      to.beginPath();
+      to.arc(mark[0][0] * side, mark[0][1] * side, PEN * side / 2, 0, 7);  // a tap is a dot, which stroke() leaves out
+      to.fill();
     }
   }
 

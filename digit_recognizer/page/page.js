@@ -40,10 +40,10 @@ let asked = false;
 const drawing = new Drawing(find("pad"), finished => {
   find("undo").disabled = drawing.states.length < 2;
   find("clear").disabled = drawing.empty;
-  if (finished) return tell(drawing.empty ? null : read(drawing.pixels()), true);
+  if (finished) return tell(drawing.begun ? read(drawing.pixels()) : null, true);
   if (!asked) requestAnimationFrame(() => {
     asked = false;
-    const result = drawing.stroke && read(drawing.pixels());
+    const result = drawing.stroke && drawing.begun && read(drawing.pixels());
     if (result && !result.refused) tell(result, false);  // a stroke that has just begun is no digit yet
   });
   asked = true;
