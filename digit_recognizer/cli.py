@@ -290,16 +290,65 @@ def _predict(
     if abstain_below is not None:
         typer.echo(f"{review}: {write_review(proba, abstain_below, review):,} of them to be looked at")
 
+def _page_text(
+    page,        # a read.Page
+    across:int=14, # digits in a line of text
+)->str:
+    "A page's digits, a confidence under each, in 80 columns."
+    rows = []
+    for line in page.lines:
+        for start in range(0, len(line), across):
+            part = line[start:start+across]
+            rows.append('   '+''.join(f'{r.digit:>5}' for r in part))
+            rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in part))
+    return '\n'.join(rows)
+
+@app.command('read')
+def _read(
+    images:Annotated[List[str], typer.Argument(
+        metavar='IMAGE...', help='Pictures of digits (PNG, JPEG, TIFF, WebP, BMP), folders of such, or patterns.')],
+    run:Annotated[Optional[Path], typer.Option(
+        help='A run folder whose model reads; by default the one that comes with the package.')]=None,
+    csv:Annotated[Optional[Path], typer.Option(
+        help='Write every digit with its confidence and its place; must not exist.')]=None,
+    annotate:Annotated[Optional[Path], typer.Option(
+        metavar='FOLDER', help='Write each picture with boxes and answers, as NAME-read.png; made if it is missing.')]=None,
+    quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
+):
+    """Read handwritten digits in pictures of your own.
+
+    Dark digits on light paper or the other way round, one or many, apart from each other. Below 0.9 a confidence
+    (under each digit) is a doubt. What cannot be read is listed at the end, and the exit code is then 2."""
+    from digit_recognizer.data import check_new_file
+    from digit_recognizer.export import fastest_model
+    from digit_recognizer.read import picture_files, read_files, write_readings
+    from digit_recognizer.runs import load_run, shipped_run
+    if csv: check_new_file(csv)
+    paths, errors = picture_files(images)
+    model = fastest_model(load_run(run) if run else shipped_run()) if paths else None
+    pages, more = read_files(paths, model, annotate, progress=not quiet)
+    for path, page in pages.items():
+        others = f', {len(page.others)} pieces of ink that can be no digit' if page.others else ''
+        typer.echo(f'{path}: {len(page.readings)} digits{others}\n{_page_text(page)}')
+    if csv: typer.echo(f'{write_readings(pages, csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
+    errors += more
+    if len(errors)+len(pages)>1 and errors: typer.echo(f'{len(errors)} of {len(errors)+len(pages)} could not be read:', err=True)
+    for e in errors: typer.echo(f'error: {e}', err=True)
+    if errors: raise typer.Exit(2)
+
 @app.command('export')
 def _export(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
-    to:Annotated[str, typer.Option(help="'litert', which predict then uses, or 'onnx'; each needs the extra of its name.")]='litert',
+    to:Annotated[str, typer.Option(help="'litert', which predict then uses, 'onnx' (each needs the extra of its name) or 'savedmodel'.")]='litert',
 ):
-    "Write a run's model into its folder in another format."
+    """Write a run's model into its folder in another format.
+
+    A JSON beside it says what the model takes and gives, and what it was trained on."""
     from digit_recognizer.export import export_run
     from digit_recognizer.runs import load_run
     file, apart = export_run(load_run(run), to)
-    typer.echo(f"{file}: {file.stat().st_size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
+    size = sum(p.stat().st_size for p in (file.rglob('*') if file.is_dir() else [file]))
+    typer.echo(f"{file}: {size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
 
 @app.command('check')
 def _check(

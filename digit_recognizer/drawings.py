@@ -161,9 +161,9 @@ def wipe_specks(
     mass[0] = 0
     return np.where((mass*50>=mass.max())[parts], ink, 0).astype(np.uint8)
 
-# %% ../nbs/17_drawings.ipynb #1fa061fc
+# %% ../nbs/17_drawings.ipynb #9696aa6e
 LIMITS = { # what is measured -> least and greatest value of a digit, and what is said of another
-    'filled':  (0, .75, "a blot: ink fills {:.0%} of its frame, more than a digit's"),
+    'filled':  (0, .75, "a blot: ink fills {:.0%} of its box, more than a digit's"),
     'pieces':  (1, 4, "{} separate pieces, more than a digit's"),
     'largest': (.5, 1, "several things: the largest holds {:.0%} of the ink"),
     'upright': (.4, 20, "{:.2f} times as high as wide, flatter than a digit"),
@@ -172,14 +172,14 @@ LIMITS = { # what is measured -> least and greatest value of a digit, and what i
 def measure_ink(
     img:np.ndarray, # uint8 (28, 28) as `fit_ink` gives it
 )->dict: # name in `LIMITS` -> number
-    """Ink as share of a 20×20 frame; pieces (of pixels from 64 up, joined also at corners); share of ink in the largest;
+    """Ink as share of its box (whose sides count as 12 at least); pieces (of pixels from 64 up, joined also at corners); share of ink in the largest;
     height by width; how much neighbouring pixels differ in sum, in 255 for each of 20×20 pixels."""
     from scipy.ndimage import label
     total, (high, wide) = int(img.sum()), _cropped(img).shape
     parts, pieces = label(img>=64, np.ones((3, 3)))
     masses = np.bincount(parts.ravel(), img.ravel())[1:]
     jumps = sum(int(abs(np.diff(img.astype(int), axis=axis)).sum()) for axis in (0, 1))
-    return {'filled': total/255/400, 'pieces': pieces, 'largest': float(masses.max())/total,
+    return {'filled': total/255/(max(high, 12)*max(wide, 12)), 'pieces': pieces, 'largest': float(masses.max())/total,
             'upright': high/wide, 'edges': jumps/255/400}
 
 def no_digit(
