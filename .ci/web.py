@@ -204,7 +204,7 @@ def by_hand(page):
     page.wait_for_function(f"document.getElementById('spoken').textContent.startsWith('It is a {digits.y[0]}')")
     page.keyboard.press("Tab")
     page.evaluate("tell({seen: new Uint8Array(784), proba: [.4, .3, .1, .1, .1, 0, 0, 0, 0, 0]}, true)")
-    assert spoken.text_content() == "Not sure. Perhaps a 0 (40.0 %) or a 1 (30.0 %)."
+    assert spoken.text_content() == "Not sure. Perhaps a 0 (40.0%) or a 1 (30.0%)."
     page.keyboard.press("Escape")
     print("undo, clear, keys, refusals and opened files: fine")
 

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LAYERS', 'FUNCTIONS', 'THEN', 'OPERATIONS', 'SMALL', 'RATE', 'FALLBACK', 'LIMIT', 'SCRIPTS', 'operations',
            'fold_norms', 'compute', 'pack', 'unpack', 'page_threshold', 'page_part', 'page_facts', 'page_text',
-           'PageModel', 'write_page']
+           'PageModel', 'write_page', 'export_to']
 
-# %% ../nbs/19_web.ipynb #728ea8a0
+# %% ../nbs/19_web.ipynb #4910dc17
 import base64
 import hashlib
 import json
@@ -23,7 +23,7 @@ from .confidence import threshold_for
 from .data import InputError, check_file, load_embedded, whole_file
 from .drawings import NORMALISER
 from .evaluate import Score
-from .export import TOLERANCE
+from .export import FORMATS, TOLERANCE, describe_model, export_run
 from .runs import Run
 from .submit import predict
 
@@ -302,7 +302,7 @@ def page_threshold(
     return float(at), (f"Below {at:.0%} the page says “not sure”: on digits like those of its validation, fewer than {RATE*1000:.0f} in 1,000 "
                        "of its other answers are wrong. Drawings are of another kind, and for them nothing is promised.")
 
-# %% ../nbs/19_web.ipynb #528fc773
+# %% ../nbs/19_web.ipynb #5b1fbc7c
 LIMIT = 1_000_000 # bytes of a page
 SCRIPTS = 'normalise.js', 'forward.js', 'drawing.js', 'page.js'
 
@@ -340,15 +340,13 @@ def page_text(
     from jinja2 import Environment
     from markupsafe import Markup
     threshold, meaning = page_threshold(run)
-    facts, data = page_facts(run), run.info['data']
-    about = dict(**pack(fold_norms(operations(run.model))), threshold=threshold, labels=list(range(10)), input=[0, 255], normaliser=NORMALISER,
-                 fingerprint=data['fingerprint'], score=run.info['scores']['validation'], rehearsal=data['rehearsal'])
+    about = {**describe_model(run), 'threshold': threshold, 'network': pack(fold_norms(operations(run.model)))}
     script, style = '"use strict";\n'+''.join(map(page_part, SCRIPTS)), page_part('page.css')
     return Environment(autoescape=True).from_string(page_part('page.html')).render(
         style=Markup(style), style_hash=Markup(_hashed(style)), script=Markup(script), script_hash=Markup(_hashed(script)),
-        model=Markup(json.dumps(about).replace('<', '\\u003c')), threshold_text=meaning, facts=facts)
+        model=Markup(json.dumps(about).replace('<', '\\u003c')), threshold_text=meaning, facts=page_facts(run))
 
-# %% ../nbs/19_web.ipynb #049fe2f2
+# %% ../nbs/19_web.ipynb #02be9738
 class PageModel:
     "The network in a page, computed by numpy; raises `InputError` for a file that is no such page."
     def __init__(self,
@@ -358,7 +356,7 @@ class PageModel:
         found = re.search('<script type="application/json" id="model">(.*?)</script>', Path(path).read_text(encoding='utf-8', errors='replace'), re.S)
         if not found: raise InputError(f"{path}: not a page with one of our models; make one with: digit_recognizer export RUN --to web")
         self.about = json.loads(found[1])
-        self.net = unpack(self.about)
+        self.net = unpack(self.about['network'])
 
     def predict_on_batch(self,
         x:np.ndarray, # pixels 0-255, (n, 28, 28, 1)
@@ -381,3 +379,13 @@ def write_page(
                                        "export a smaller network or one of the members, or this one to onnx")
         if not apart<=TOLERANCE: raise InputError(f"{path}: not written, because its probabilities differ by up to {apart:.2g} from the model's")
     return Path(path), apart
+
+# %% ../nbs/19_web.ipynb #1f939be4
+def export_to(
+    run:Run,         # a finished run
+    to:str='litert', # 'web', or one of `export.FORMATS`
+)->tuple: # the file; the largest difference of a probability from Keras
+    "Write a run's model into its folder in another format; raises `InputError` if it is there already."
+    if to=='web': return write_page(run, run.folder/'page.html')
+    if to not in FORMATS: raise InputError(f"unknown format {to!r}; expected one of {', '.join((*FORMATS, 'web'))}")
+    return export_run(run, to)

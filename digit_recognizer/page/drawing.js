@@ -104,7 +104,7 @@ function bars(table) {
   });
   return proba => rows.forEach(({row, bar, number}, digit) => {
     bar.style.width = proba ? `${100 * proba[digit]}%` : "0";
-    number.textContent = proba ? `${(100 * proba[digit]).toFixed(1)} %` : "–";
+    number.textContent = proba ? `${(100 * proba[digit]).toFixed(1)}%` : "–";
     row.className = proba && proba[digit] === Math.max(...proba) ? "most" : "";
   });
 }

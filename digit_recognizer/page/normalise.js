@@ -231,7 +231,7 @@ function masses({part, n}, v) {
 
 const percent = x => `${(100 * x).toFixed(0)}%`;
 const LIMITS = {  // what is measured: least and greatest value of a digit, and what is said of another
-  filled: [0, .75, x => `a blot: ink fills ${percent(x)} of its frame, more than a digit's`],
+  filled: [0, .75, x => `a blot: ink fills ${percent(x)} of its box, more than a digit's`],
   pieces: [1, 4, x => `${x} separate pieces, more than a digit's`],
   largest: [.5, 1, x => `several things: the largest holds ${percent(x)} of the ink`],
   upright: [.4, 20, x => `${x.toFixed(2)} times as high as wide, flatter than a digit`],
@@ -246,7 +246,7 @@ function measureInk(img) {
     if (i % 28 < 27) jumps += Math.abs(v[i + 1] - v[i]);
     if (i < 756) jumps += Math.abs(v[i + 28] - v[i]);
   }
-  return {filled: total / 255 / 400, pieces: found.n, largest: Math.max(...masses(found, v)) / total,
+  return {filled: total / 255 / (Math.max(frame.h, 12) * Math.max(frame.w, 12)), pieces: found.n, largest: Math.max(...masses(found, v)) / total,
           upright: frame.h / frame.w, edges: jumps / 255 / 400};
 }
 

@@ -1,7 +1,7 @@
 // The page: what is drawn is normalised, computed and shown; nothing leaves the browser.
 const find = id => document.getElementById(id);
 const about = JSON.parse(find("model").textContent);
-const network = {operations: about.operations, weights: unpack(about.data, about.weights)};
+const network = {operations: about.network.operations, weights: unpack(about.network.data, about.network.weights)};
 const LARGEST = 1000;  // pixels of an opened picture's longer side; larger ones are made smaller first
 
 // Pixels as a canvas gives them -> what the model sees and ten probabilities, or why there are none.
@@ -17,7 +17,7 @@ function read(image) {
 
 function inWords({proba, refused}) {
   if (refused) return {kind: "refused", head: "No answer", more: `This drawing cannot be read: ${refused}.`};
-  const order = [...proba.keys()].sort((a, b) => proba[b] - proba[a]), sure = i => `${(100 * proba[order[i]]).toFixed(1)} %`;
+  const order = [...proba.keys()].sort((a, b) => proba[b] - proba[a]), sure = i => `${(100 * proba[order[i]]).toFixed(1)}%`;
   if (proba[order[0]] < about.threshold)
     return {kind: "unsure", head: "Not sure", more: `Perhaps a ${order[0]} (${sure(0)}) or a ${order[1]} (${sure(1)}).`};
   return {kind: "sure", head: `${order[0]}`, more: `The model is ${sure(0)} sure.`};
