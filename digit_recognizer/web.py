@@ -346,7 +346,7 @@ def page_text(
         style=Markup(style), style_hash=Markup(_hashed(style)), script=Markup(script), script_hash=Markup(_hashed(script)),
         model=Markup(json.dumps(about).replace('<', '\\u003c')), threshold_text=meaning, facts=page_facts(run))
 
-# %% ../nbs/19_web.ipynb #02be9738
+# %% ../nbs/19_web.ipynb #5d787cc6
 class PageModel:
     "The network in a page, computed by numpy; raises `InputError` for a file that is no such page."
     def __init__(self,
@@ -371,8 +371,9 @@ def write_page(
 )->tuple: # the file; the largest difference of a probability from Keras
     """Write the page that reads drawn digits by a run's model, whole or not at all;
     raises `InputError` when it would be too large, or differ from the model."""
+    from digit_recognizer.preprocess import quiet_tensorflow
     x = load_embedded().x[:500]
-    with whole_file(path) as part:
+    with whole_file(path) as part, quiet_tensorflow():
         part.write_text(page_text(run), encoding='utf-8')
         size, apart = part.stat().st_size, float(np.abs(predict(PageModel(part), x)-predict(run.model, x)).max())
         if size>most: raise InputError(f"{path}: not written, because the page would have {size:,} bytes, more than {most:,}; "
