@@ -163,6 +163,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'digit_recognizer/drawings.py'),
                                            'digit_recognizer.drawings.normalise': ( 'nbs/drawings.html#normalise',
                                                                                     'digit_recognizer/drawings.py'),
+                                           'digit_recognizer.drawings.plain_mode': ( 'nbs/drawings.html#plain_mode',
+                                                                                     'digit_recognizer/drawings.py'),
                                            'digit_recognizer.drawings.to_grey': ( 'nbs/drawings.html#to_grey',
                                                                                   'digit_recognizer/drawings.py'),
                                            'digit_recognizer.drawings.wipe_specks': ( 'nbs/drawings.html#wipe_specks',

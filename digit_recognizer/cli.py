@@ -330,7 +330,7 @@ def _read(
     for path, page in pages.items():
         others = f', {len(page.others)} pieces of ink that can be no digit' if page.others else ''
         typer.echo(f'{path}: {len(page.readings)} digits{others}\n{_page_text(page)}')
-    if csv: typer.echo(f'{write_readings(pages, csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
+    if csv and pages: typer.echo(f'{write_readings(pages, csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
     errors += more
     if len(errors)+len(pages)>1 and errors: typer.echo(f'{len(errors)} of {len(errors)+len(pages)} could not be read:', err=True)
     for e in errors: typer.echo(f'error: {e}', err=True)

@@ -7,7 +7,7 @@ __all__ = ['KINDS', 'MAX_PIXELS', 'DAMAGE', 'INK', 'MANY', 'LONGEST', 'BATCH', '
            'Piece', 'reading_order', 'find_pieces', 'Reading', 'Page', 'read_picture', 'annotate', 'picture_files',
            'write_readings', 'read_files']
 
-# %% ../nbs/18_read.ipynb #c799d5b1
+# %% ../nbs/18_read.ipynb #7eae2bc9
 import csv
 import struct
 import warnings
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from .data import InputError, check_file, check_new_file, whole_file
-from .drawings import find_ink, fit_ink, no_digit, to_grey
+from .drawings import find_ink, fit_ink, no_digit, plain_mode, to_grey
 from .submit import predict
 
 # %% ../nbs/18_read.ipynb #dcf18909
@@ -130,7 +130,7 @@ def reading_order(
         else: lines.append([i])
     return sorted(lines, key=lambda line: boxes[line][:, [1, 3]].mean())
 
-# %% ../nbs/18_read.ipynb #b069ce43
+# %% ../nbs/18_read.ipynb #bd6c15a2
 MANY = 1_000    # pieces of ink; a picture of more is refused
 LONGEST = 2_000 # pixels of a picture's longer side that are looked at; a larger picture is made smaller first
 
@@ -139,8 +139,9 @@ def _looked_at(
 )->tuple: # uint8 (h, w); how many pixels of the picture one of them stands for
     "A picture in grey, of bearable size."
     from PIL import Image
-    step = -(-max(np.asarray(picture).shape[:2])//LONGEST)
-    if step>1 and hasattr(picture, 'mode') and picture.mode in ('L', 'RGB', 'RGBA'): return to_grey(picture.reduce(step)), step
+    picture = plain_mode(picture)
+    step = -(-max(picture.size if hasattr(picture, 'mode') else np.shape(picture)[:2])//LONGEST)
+    if step>1 and getattr(picture, 'mode', '') in ('L', 'RGB', 'RGBA'): return to_grey(picture.reduce(step)), step
     grey = to_grey(picture)
     return (np.asarray(Image.fromarray(grey).reduce(step)) if step>1 else grey), step
 
