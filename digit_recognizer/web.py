@@ -27,14 +27,14 @@ from .export import FORMATS, TOLERANCE, describe_model, export_run
 from .runs import Run
 from .submit import predict
 
-# %% ../nbs/19_web.ipynb #78a2c300
+# %% ../nbs/19_web.ipynb #07327626
 def _refuse(
     layer,   # Keras layer or operation
     why:str, # what about it
 ):
     "Raise `InputError` that names a layer."
     raise InputError(f"web: the page cannot compute layer {layer.name!r} ({type(layer).__name__}): {why}; "
-                     "export a run of the recipe fast, best or classic, or export this one to onnx")
+                     "export a run of the recipe fast or best, or this one to onnx")
 
 def _must(
     layer,    # Keras layer
@@ -346,7 +346,7 @@ def page_text(
         style=Markup(style), style_hash=Markup(_hashed(style)), script=Markup(script), script_hash=Markup(_hashed(script)),
         model=Markup(json.dumps(about).replace('<', '\\u003c')), threshold_text=meaning, facts=page_facts(run))
 
-# %% ../nbs/19_web.ipynb #5d787cc6
+# %% ../nbs/19_web.ipynb #3673f78b
 class PageModel:
     "The network in a page, computed by numpy; raises `InputError` for a file that is no such page."
     def __init__(self,
@@ -377,7 +377,7 @@ def write_page(
         part.write_text(page_text(run), encoding='utf-8')
         size, apart = part.stat().st_size, float(np.abs(predict(PageModel(part), x)-predict(run.model, x)).max())
         if size>most: raise InputError(f"{path}: not written, because the page would have {size:,} bytes, more than {most:,}; "
-                                       "export a smaller network or one of the members, or this one to onnx")
+                                       "export a smaller network, one of the members, or to onnx, or allow more: write_page(run, path, most=…)")
         if not apart<=TOLERANCE: raise InputError(f"{path}: not written, because its probabilities differ by up to {apart:.2g} from the model's")
     return Path(path), apart
 

@@ -6,9 +6,11 @@ const LARGEST = 1000;  // pixels of an opened picture's longer side; larger ones
 
 // Pixels as a canvas gives them -> what the model sees and ten probabilities, or why there are none.
 function read(image) {
+  const began = performance.now();
   try {
-    const seen = normalise(toGrey(image.data, image.width, image.height)).v;
-    return {seen, proba: forward(network, seen)};
+    const seen = normalise(toGrey(image.data, image.width, image.height)).v, proba = forward(network, seen);
+    cost = performance.now() - began;
+    return {seen, proba};
   } catch (e) {
     if (e instanceof Refusal) return {refused: e.message};
     throw e;
@@ -31,17 +33,19 @@ function tell(result, finished) {
   find("answer").className = words.kind;
   find("head").textContent = words.head;
   find("more").textContent = words.more;
-  if (finished) find("spoken").textContent = words.kind === "sure" ? `It is a ${words.head}. ${words.more}` : `${words.head}. ${words.more}`;
+  const first = {sure: `It is a ${words.head}. `, empty: ""}[words.kind] ?? `${words.head}. `;
+  if (finished) find("spoken").textContent = first + words.more;
   showDigit(find("seen"), result && result.seen || new Uint8Array(784));
   fill(result && result.proba);
 }
 
-let asked = false;
+let asked = false, cost = 0;  // milliseconds of the last reading; a slow network answers after a stroke, not while it goes on
 const drawing = new Drawing(find("pad"), finished => {
   find("undo").disabled = drawing.states.length < 2;
   find("clear").disabled = drawing.empty;
   if (finished) return tell(drawing.begun ? read(drawing.pixels()) : null, true);
-  if (!asked) requestAnimationFrame(() => {
+  if (asked || cost > 50) return;
+  requestAnimationFrame(() => {
     asked = false;
     const result = drawing.stroke && drawing.begun && read(drawing.pixels());
     if (result && !result.refused) tell(result, false);  // a stroke that has just begun is no digit yet
@@ -51,16 +55,14 @@ const drawing = new Drawing(find("pad"), finished => {
 tell(null, false);
 
 async function open(file) {
-  try {
-    const picture = await createImageBitmap(file), by = Math.min(1, LARGEST / Math.max(picture.width, picture.height));
-    const canvas = Object.assign(document.createElement("canvas"), {width: Math.max(1, Math.round(picture.width * by)), height: Math.max(1, Math.round(picture.height * by))});
-    const to = canvas.getContext("2d");
-    to.imageSmoothingQuality = "high";
-    to.drawImage(picture, 0, 0, canvas.width, canvas.height);
-    drawing.open(canvas);
-  } catch {
-    tell({refused: `${file.name || "this"} is not a picture that this browser can open; try PNG or JPEG`}, true);
-  }
+  const picture = await createImageBitmap(file).catch(() => null);
+  if (!picture) return tell({refused: `${file.name || "this"} is not a picture that this browser can open; try PNG or JPEG`}, true);
+  const by = Math.min(1, LARGEST / Math.max(picture.width, picture.height));
+  const [width, height] = [picture.width, picture.height].map(side => Math.max(1, Math.round(side * by)));
+  const canvas = Object.assign(document.createElement("canvas"), {width, height}), to = canvas.getContext("2d");
+  to.imageSmoothingQuality = "high";
+  to.drawImage(picture, 0, 0, width, height);
+  drawing.open(canvas);
 }
 
 find("undo").addEventListener("click", () => drawing.undo());
