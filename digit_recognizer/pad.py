@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EMPTY', 'in_words', 'answer_to', 'Pad']
 
-# %% ../nbs/22_pad.ipynb #cb22f140
+# %% ../nbs/22_pad.ipynb #a836d54d
 import numpy as np
 
 from .data import InputError, load_embedded
@@ -18,7 +18,7 @@ from .web import page_part, page_threshold
 try: import anywidget, traitlets
 except ImportError: raise ImportError("the drawing pad needs anywidget: pip install 'digit_recognizer[pad]'") from None
 
-# %% ../nbs/22_pad.ipynb #af9e3346
+# %% ../nbs/22_pad.ipynb #7d20e2f7
 EMPTY = {'words': 'Draw one digit, as large as you like.'} # the answer to nothing
 
 def in_words(
@@ -48,7 +48,7 @@ def answer_to(
     return {'words': in_words(proba, threshold), 'proba': proba.tolist(), 'seen': seen.ravel().tolist(),
             'nearest': [{'label': int(y[row]), 'levels': x[row].ravel().tolist()} for row in rows]}
 
-# %% ../nbs/22_pad.ipynb #d511b50e
+# %% ../nbs/22_pad.ipynb #a96b6bca
 class Pad(anywidget.AnyWidget):
     "A widget to draw a digit on, and to see how it is read."
     _esm = page_part('drawing.js')+page_part('pad.js')

@@ -7,7 +7,7 @@ __all__ = ['LAYERS', 'FUNCTIONS', 'THEN', 'OPERATIONS', 'SMALL', 'RATE', 'FALLBA
            'fold_norms', 'compute', 'pack', 'unpack', 'page_threshold', 'page_part', 'page_facts', 'page_text',
            'PageModel', 'write_page', 'export_to']
 
-# %% ../nbs/19_web.ipynb #4910dc17
+# %% ../nbs/19_web.ipynb #3840fa5c
 import base64
 import hashlib
 import json
@@ -27,7 +27,7 @@ from .export import FORMATS, TOLERANCE, describe_model, export_run
 from .runs import Run
 from .submit import predict
 
-# %% ../nbs/19_web.ipynb #07327626
+# %% ../nbs/19_web.ipynb #b629289e
 def _refuse(
     layer,   # Keras layer or operation
     why:str, # what about it
@@ -60,33 +60,45 @@ def _kernel(
     kernel = np.asarray(layer.kernel)
     return dict(kernel=kernel, bias=np.asarray(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1], np.float32))
 
-def _conv(layer):
+def _conv(
+    layer, # Keras layer
+)->dict: # the page's operation
     "A convolution whose output is as large as its input."
     _must(layer, padding='same', strides=(1, 1), dilation_rate=(1, 1), groups=1, data_format='channels_last')
     return dict(op='conv', then=_then(layer), **_kernel(layer))
 
-def _pool(layer):
+def _pool(
+    layer, # Keras layer
+)->dict: # the page's operation
     "Max-pooling."
     _must(layer, padding='valid', data_format='channels_last')
     return dict(op='pool', size=list(layer.pool_size), stride=list(layer.strides))
 
-def _norm(layer):
+def _norm(
+    layer, # Keras layer
+)->dict: # the page's operation
     "Batch normalisation by its averages: one factor and one summand for each channel."
     if layer.axis not in (-1, len(layer.input.shape)-1): _refuse(layer, f"axis is {layer.axis}, expected the channels', -1")
     by = (1 if layer.gamma is None else np.asarray(layer.gamma))/np.sqrt(np.asarray(layer.moving_variance)+np.float32(layer.epsilon))
     return dict(op='norm', by=by, plus=(0 if layer.beta is None else np.asarray(layer.beta))-np.asarray(layer.moving_mean)*by)
 
-def _relu(layer):
+def _relu(
+    layer, # Keras layer
+)->dict: # the page's operation
     "Rectification."
     _must(layer, max_value=None, negative_slope=0, threshold=0)
     return dict(op='apply', then='relu')
 
-def _dense(layer):
+def _dense(
+    layer, # Keras layer
+)->dict: # the page's operation
     "A dense layer on flat numbers."
     if len(layer.input.shape)!=2: _refuse(layer, f"its input has shape {layer.input.shape[1:]}, expected flat numbers")
     return dict(op='dense', then=_then(layer), **_kernel(layer))
 
-def _mean(layer):
+def _mean(
+    layer, # Keras layer
+)->dict: # the page's operation
     "The mean of each feature map."
     _must(layer, keepdims=False, data_format='channels_last')
     return dict(op='mean')
@@ -98,17 +110,23 @@ def _frame(
     sides = [-n for pair in layer.cropping for n in pair] if hasattr(layer, 'cropping') else [n for pair in layer.padding for n in pair]
     return dict(op='frame', sides=sides)
 
-def _activation(layer):
+def _activation(
+    layer, # Keras layer
+)->dict: # the page's operation
     "An activation in a layer of its own."
     return dict(op='apply', then=_then(layer))
 
-def _softmax(layer):
+def _softmax(
+    layer, # Keras layer
+)->dict: # the page's operation
     "Softmax over ten numbers."
     _must(layer, axis=-1)
     if len(layer.input.shape)!=2: _refuse(layer, "softmax over more than ten numbers")
     return dict(op='apply', then='softmax')
 
-def _rescaling(layer):
+def _rescaling(
+    layer, # Keras layer
+)->dict: # the page's operation
     "One factor and one summand for all pixels."
     return dict(op='rescale', by=float(layer.scale), plus=float(layer.offset))
 
@@ -119,7 +137,7 @@ LAYERS = { # Keras layer -> the operation it becomes; None: the value passes thr
     'Flatten': lambda layer: dict(op='flat'), 'Add': lambda layer: dict(op='add', by=1.),
     'Average': lambda layer: dict(op='add', by=1/len(layer.input))}
 
-# %% ../nbs/19_web.ipynb #ee17d13e
+# %% ../nbs/19_web.ipynb #0d17bc4f
 FUNCTIONS = { # Keras operation of a value and a number -> the page's
     'Maximum': lambda number: dict(op='atLeast', least=number), 'Log': lambda number: dict(op='log'),
     'TrueDivide': lambda number: dict(op='rescale', by=1/number, plus=0.)}
@@ -166,7 +184,7 @@ def operations(
     _walk(model.outputs[0], {id(model.inputs[0]): 0}, net, {})
     return net
 
-# %% ../nbs/19_web.ipynb #ef6dad8c
+# %% ../nbs/19_web.ipynb #1e6c47b6
 def _foldable(
     o:dict,       # a normalisation
     net:list,     # operations before it
@@ -197,7 +215,7 @@ def fold_norms(
         number[i] = number[o['from'][0]] if conv else len(kept)
     return [{**o, 'from': [number[j] for j in o['from']]} for o in kept]
 
-# %% ../nbs/19_web.ipynb #d3222b1d
+# %% ../nbs/19_web.ipynb #a4f95817
 def _softmaxed(
     x:np.ndarray, # (n, 10)
 )->np.ndarray: # (n, 10), rows sum to 1
@@ -207,20 +225,29 @@ def _softmaxed(
 
 THEN = {'linear': lambda x: x, 'relu': lambda x: np.maximum(x, 0), 'softmax': _softmaxed}
 
-def _convolved(o, x):
+def _convolved(
+    o:dict,       # operation
+    x:np.ndarray, # (n, h, w, c)
+)->np.ndarray:
     "A convolution: for each place of the kernel, a product of matrices."
     high, wide = o['kernel'].shape[:2]
     h, w = x.shape[1:3]
     x = np.pad(x, ((0, 0), ((high-1)//2, high//2), ((wide-1)//2, wide//2), (0, 0)))
     return o['bias']+sum(x[:, i:i+h, j:j+w]@o['kernel'][i, j] for i in range(high) for j in range(wide))
 
-def _pooled(o, x):
+def _pooled(
+    o:dict,       # operation
+    x:np.ndarray, # (n, h, w, c)
+)->np.ndarray:
     "Max-pooling."
     (high, wide), (down, across) = o['size'], o['stride']
     rows, cols = (x.shape[1]-high)//down+1, (x.shape[2]-wide)//across+1
     return np.max([x[:, i:i+rows*down:down, j:j+cols*across:across][:, :rows, :cols] for i in range(high) for j in range(wide)], 0)
 
-def _framed(o, x):
+def _framed(
+    o:dict,       # operation
+    x:np.ndarray, # (n, h, w, c)
+)->np.ndarray:
     "Zeros around, or a part."
     top, bottom, left, right = o['sides']
     x = np.pad(x, ((0, 0), *((max(a, 0), max(b, 0)) for a, b in ((top, bottom), (left, right))), (0, 0)))
@@ -243,7 +270,7 @@ def compute(
     for o in net: values.append(OPERATIONS[o['op']](o, *(values[i] for i in o['from'])))
     return values[-1]
 
-# %% ../nbs/19_web.ipynb #870e9261
+# %% ../nbs/19_web.ipynb #a14f09f7
 SMALL = 20_000 # numbers
 
 def pack(
@@ -274,7 +301,7 @@ def unpack(
     def whole(o): return {k: arrays[v] if k in ('kernel', 'bias') or o['op']=='norm' and k in ('by', 'plus') else v for k, v in o.items()}
     return [whole(o) for o in packed['operations']]
 
-# %% ../nbs/19_web.ipynb #6e6bf407
+# %% ../nbs/19_web.ipynb #87ef7230
 RATE, FALLBACK = .005, .9 # wanted share of errors among the answers; the threshold where nothing promises it
 
 def _validation(
@@ -302,7 +329,7 @@ def page_threshold(
     return float(at), (f"Below {at:.0%} the page says “not sure”: on digits like those of its validation, fewer than {RATE*1000:.0f} in 1,000 "
                        "of its other answers are wrong. Drawings are of another kind, and for them nothing is promised.")
 
-# %% ../nbs/19_web.ipynb #5b1fbc7c
+# %% ../nbs/19_web.ipynb #f01d6acb
 LIMIT = 1_000_000 # bytes of a page
 SCRIPTS = 'normalise.js', 'forward.js', 'drawing.js', 'page.js'
 
@@ -346,7 +373,7 @@ def page_text(
         style=Markup(style), style_hash=Markup(_hashed(style)), script=Markup(script), script_hash=Markup(_hashed(script)),
         model=Markup(json.dumps(about).replace('<', '\\u003c')), threshold_text=meaning, facts=page_facts(run))
 
-# %% ../nbs/19_web.ipynb #3673f78b
+# %% ../nbs/19_web.ipynb #f2c2db9c
 class PageModel:
     "The network in a page, computed by numpy; raises `InputError` for a file that is no such page."
     def __init__(self,
@@ -381,7 +408,7 @@ def write_page(
         if not apart<=TOLERANCE: raise InputError(f"{path}: not written, because its probabilities differ by up to {apart:.2g} from the model's")
     return Path(path), apart
 
-# %% ../nbs/19_web.ipynb #1f939be4
+# %% ../nbs/19_web.ipynb #ca32d372
 def export_to(
     run:Run,         # a finished run
     to:str='litert', # 'web', or one of `export.FORMATS`
