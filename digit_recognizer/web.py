@@ -301,21 +301,22 @@ def unpack(
     def whole(o): return {k: arrays[v] if k in ('kernel', 'bias') or o['op']=='norm' and k in ('by', 'plus') else v for k, v in o.items()}
     return [whole(o) for o in packed['operations']]
 
-# %% ../nbs/19_web.ipynb #87ef7230
+# %% ../nbs/19_web.ipynb #7a8cce4e
 RATE, FALLBACK = .005, .9 # wanted share of errors among the answers; the threshold where nothing promises it
 
 def _validation(
     run:Run, # a finished run
 )->tuple|None: # labels and probabilities of digits that it never learnt from
-    "From the run's folder, or from the embedded digits dealt as then."
+    "From the run's folder, or from the embedded digits dealt as then; an average of members has none, for together they saw all."
+    if 'members' in run.info: return None
     if (run.folder/'validation.npz').is_file(): return run.validation['y'], run.validation['proba']
     digits, recipe = load_embedded(), run.info['recipe']
-    if digits.fingerprint!=run.info['data']['fingerprint'] or 'members' in run.info: return None
+    if digits.fingerprint!=run.info['data']['fingerprint']: return None
     from digit_recognizer.preprocess import split
     rows = split(digits.y, recipe['val'], recipe['seed'], recipe['stratify'])[1]
     return digits.y[rows], predict(run.model, digits.x[rows])
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=4)
 def page_threshold(
     run:Run, # a finished run
 )->tuple: # the threshold, 0-1, rounded up to a hundredth; what it means
@@ -324,12 +325,12 @@ def page_threshold(
     try: found = threshold_for(*seen, RATE) if seen else None
     except InputError: found = None
     if not found: return FALLBACK, (f"Below {FALLBACK:.0%} the page says “not sure”. That number is a convention: "
-                                    "no validation digits were there to promise anything.")
+                                    "there are no digits by which another could be chosen.")
     at = min(np.ceil(found['threshold']*100)/100, 1)
     return float(at), (f"Below {at:.0%} the page says “not sure”: on digits like those of its validation, fewer than {RATE*1000:.0f} in 1,000 "
                        "of its other answers are wrong. Drawings are of another kind, and for them nothing is promised.")
 
-# %% ../nbs/19_web.ipynb #f01d6acb
+# %% ../nbs/19_web.ipynb #5071dd32
 LIMIT = 1_000_000 # bytes of a page
 SCRIPTS = 'normalise.js', 'forward.js', 'drawing.js', 'page.js'
 
@@ -346,8 +347,9 @@ def page_facts(
     info, recipe = run.info, run.info['recipe']
     score = Score(info['scores']['validation']['n'], info['scores']['validation']['errors'])
     low, high = score.interval()
-    facts = {'Recipe': f"{recipe['name']}: network {recipe['network']} of width {recipe['width']}, seed {recipe['seed']}",
-             'Score': f"{score.acc:.2%} of {score.n:,} validation digits ({score.errors:,} errors; 95 % interval {low:.2%} to {high:.2%})",
+    many = f"{len(info['members'])} averaged, each " if 'members' in info else ''
+    facts = {'Recipe': f"{recipe['name']}: {many}network {recipe['network']} of width {recipe['width']}, seed {recipe['seed']}",
+             'Score': f"{score.acc:.2%} of {score.n:,} digits {'read by the one that had not seen them' if many else 'that it had not seen'} ({score.errors:,} errors; 95 % interval {low:.2%} to {high:.2%})",
              'Learnt from': f"{info['data']['source']} digits, fingerprint {info['data']['fingerprint']}"}
     if info['data']['rehearsal']:
         facts['Rehearsal'] = "these digits are MNIST, which holds Kaggle's answers: this score is no leaderboard claim"
