@@ -23,7 +23,7 @@ setup(
     license_files=["LICENSE", "NOTICE"],
     keywords=cfg["keywords"],
     packages=[cfg["lib_path"]],
-    package_data={cfg["lib_path"]: ["mnist.npz", "reader/*"]},
+    package_data={cfg["lib_path"]: ["mnist.npz", "reader/*", "page/*"]},
     python_requires=f">={cfg['min_python']},<3.14",
     install_requires=requires,
     extras_require=extras,

@@ -351,14 +351,15 @@ def _read(
 @app.command('export')
 def _export(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
-    to:Annotated[str, typer.Option(help="'litert', which predict then uses, 'onnx' (each needs the extra of its name) or 'savedmodel'.")]='litert',
+    to:Annotated[str, typer.Option(help="'litert', which predict then uses, 'onnx' (each needs the extra of its name), 'savedmodel', "
+                                          "or 'web': one HTML page that reads drawn digits.")]='litert',
 ):
     """Write a run's model into its folder in another format.
 
-    A JSON beside it says what the model takes and gives, and what it was trained on."""
-    from digit_recognizer.export import export_run
+    A JSON beside it (in a web page, inside) says what the model takes and gives, and what it was trained on."""
     from digit_recognizer.runs import load_run
-    file, apart = export_run(load_run(run), to)
+    from digit_recognizer.web import export_to
+    file, apart = export_to(load_run(run), to)
     size = sum(p.stat().st_size for p in (file.rglob('*') if file.is_dir() else [file]))
     typer.echo(f"{file}: {size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
 
