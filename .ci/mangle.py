@@ -4,9 +4,11 @@
     python .ci/mangle.py 300      # fewer
 
 What a file holds after a change is told by a reader of a few lines that uses nothing of the package: Python's own
-`int` for each cell of each line. Where the two readers disagree, where anything but `InputError` is raised, where a
+`int` for each cell of each line. Where one reads digits that the other does not find, where a plain file of digits is
+refused, where anything but `InputError` is raised, where a
 message names no file, or no line though the header is right, or where a file appears, the example has failed.
 """
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -71,6 +73,11 @@ def told(raw, want):
     return np.array(rows, np.uint8) if right else None
 
 
+def plain(raw):
+    "Is it, apart from what the cells hold, a file as a program writes it: ASCII, no sign, no space, no leading zero, no blank line?"
+    return re.fullmatch(rb"(\xef\xbb\xbf)?[a-z0-9,]+(\r?\n(0|[1-9]\d*)(,(0|[1-9]\d*))*)+\r?\n?", raw) is not None
+
+
 def checked(folder, name, examples, count):
     "Mangle one file so many times."
     labelled, path = name == "train.csv", folder / name
@@ -85,6 +92,7 @@ def checked(folder, name, examples, count):
             x, y = read_csv(path, labelled, cache=False)
         except InputError as e:
             count["refused"] += 1
+            assert expected is None or not plain(raw), f"a file of digits was refused: {e}"
             header = raw.decode("utf-8-sig", "replace").replace("\r", "\n").split("\n")[0].strip().split(",")
             assert name in str(e), f"no file in: {e}"
             assert header != want or "line " in str(e) or "no digit below" in str(e), f"no line in: {e}"
@@ -105,6 +113,7 @@ def main(examples):
         folder = export_csv(few, Path(tmp) / "kaggle")
         for name in ("train.csv", "test.csv"):
             checked(folder, name, examples // 2, count)
+    assert count["read"] > examples // 100, "next to nothing was read"
     print(f"{count['read']:,} read right, {count['refused']:,} refused in words, 0 wrong")
 
 

@@ -18,7 +18,7 @@ from digit_recognizer.data import InputError, first_digits, load_digits
 from digit_recognizer.ensemble import resume_run, run_ensemble
 from digit_recognizer.evaluate import score
 from digit_recognizer.pipeline import run_pipeline
-from digit_recognizer.runs import load_run
+from digit_recognizer.runs import PLAN, load_run, read_plan
 from digit_recognizer.train import make_recipe
 from results import begun, command, environment, result_file, write_result
 
@@ -43,13 +43,15 @@ def averaged(runs, y):
             for n in range(1, len(runs)+1)]
 
 
-def finished(folder, digits, recipe):
-    "A run that was made before; refuses one of another recipe or of other digits."
-    if not (folder/'run.json').exists(): return None
-    run = load_run(folder)
-    if (run.info['recipe'], run.info['data']['fingerprint'])!=(asdict(recipe), digits.fingerprint):
+def run_of(folder, digits, recipe, members=1):
+    "A run that was made before, or that is made or finished now; refuses one of another recipe or of other digits."
+    if not folder.exists():
+        if members==1: return run_pipeline(digits, recipe, folder, progress=False)
+        return run_ensemble(digits, recipe, members, folder)
+    begun = read_plan(folder) if (folder/PLAN).exists() else load_run(folder).info
+    if (begun['recipe'], begun.get('data', begun)['fingerprint'])!=(asdict(recipe), digits.fingerprint):
         raise InputError(f"{folder}: was made by another recipe or of other digits; remove it")
-    return run
+    return resume_run(folder, members>1, digits) if (folder/PLAN).exists() else load_run(folder)
 
 
 def seeds(digits, recipe, many, work):
@@ -58,7 +60,7 @@ def seeds(digits, recipe, many, work):
     for seed in range(many):
         folder = work/f'{digits.source}-{recipe}-{seed}'
         chosen = make_recipe(recipe, {'seed': seed})
-        runs.append(finished(folder, digits, chosen) or run_pipeline(digits, chosen, folder, progress=False))
+        runs.append(run_of(folder, digits, chosen))
         print(digits.source, recipe, facts(runs[-1]), flush=True)
     return {'how': 'seeds', 'recipe': runs[0].info['recipe'], 'networks': [facts(run) for run in runs],
             'averaged': averaged(runs, digits.y_test)}
@@ -67,8 +69,7 @@ def seeds(digits, recipe, many, work):
 def folds(digits, recipe, many, work):
     "One recipe, several members, each without another fold."
     folder = work/f'{digits.source}-{recipe}-{many}-members'
-    run = (finished(folder, digits, make_recipe(recipe)) or (resume_run(folder) if folder.exists() else
-           run_ensemble(digits, make_recipe(recipe), many, folder)))
+    run = run_of(folder, digits, make_recipe(recipe), many)
     members = [load_run(folder/'members'/str(i)) for i in range(many)]
     out_of_fold = {k: run.info['scores']['validation'][k] for k in ('n', 'errors')}
     print(digits.source, recipe, out_of_fold, flush=True)

@@ -102,13 +102,13 @@ def start_up():
 
 
 def end_to_end(run, csvs, tmp):
-    "The whole command: test.csv in, submission.csv out; each time (on Linux) without kept rows."
+    "The whole command: test.csv in, submission.csv out."
     n = sum(1 for _ in open(csvs/'test.csv', 'rb'))-1
     def command():
         (tmp/'submission.csv').unlink(missing_ok=True)
         subprocess.run([sys.executable, '-c', 'from digit_recognizer.cli import main; main()', 'predict',
                         str(run.folder), str(csvs/'test.csv'), '--out', str(tmp/'submission.csv')],
-                       check=True, capture_output=True, env={**os.environ, 'XDG_CACHE_HOME': tempfile.mkdtemp(dir=tmp)})
+                       check=True, capture_output=True)
     for way in ('LiteRT', 'TensorFlow'):
         if way=='TensorFlow': (run.folder/'model.tflite').unlink()
         yield {'what': 'test.csv to submission.csv', 'way': f'digit_recognizer predict, {way}', 'amount': n,
@@ -126,9 +126,13 @@ def training(small):
                **clock(lambda: subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, **more}))}
 
 
-def megabytes(done):
-    "The memory that a process tells in its last line, in units that differ from system to system."
-    return round(int(done.stdout.splitlines()[-1])/(1e6 if sys.platform=='darwin' else 976.5625))
+PEAK = """
+import pathlib, resource, sys
+status = pathlib.Path('/proc/self/status') # on Linux, ru_maxrss begins with what the parent had
+peak = ([int(line.split()[1])*1024 for line in status.read_text().splitlines() if line.startswith('VmHWM')][0] if status.exists()
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(round(peak/1e6))
+""" # a process's greatest memory in megabytes
 
 
 def evaluation(run, digits, tmp):
@@ -142,9 +146,9 @@ def evaluation(run, digits, tmp):
 
 def searches(small):
     "Looking for copies of the labelled digits among those to predict, in a process of its own, whose memory is told."
-    begin = 'import resource; from digit_recognizer.data import first_digits, load_digits; digits = load_digits()\n'
+    begin = 'from digit_recognizer.data import first_digits, load_digits; digits = load_digits()\n'
     if small: begin += 'digits = first_digits(digits, 3000)\n'
-    end = '\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)'
+    end = '\n'+PEAK
     for way, code in (
         ('digit_recognizer', 'from digit_recognizer.neighbours import copies\ncopies(digits.x_test, digits.x)'),
         ('scikit-learn, brute force on all pixels', "from sklearn.neighbors import NearestNeighbors\nflat = [x.reshape(len(x), -1).astype('float32') "
@@ -152,7 +156,7 @@ def searches(small):
         peaks = []
         def search():
             done = subprocess.run([sys.executable, '-c', begin+code+end], check=True, stdout=subprocess.PIPE, text=True)
-            peaks.append(megabytes(done))
+            peaks.append(int(done.stdout.splitlines()[-1]))
         yield {'what': 'search for copies', 'way': way, 'amount': 3000 if small else 28_000, 'unit': 'digits', **clock(search), 'megabytes': peaks}
 
 
@@ -165,13 +169,12 @@ def memory(tmp, run, csvs, small):
     for way, words in (('digit_recognizer run, fast for one epoch', ['run', '--set', 'epochs=1', '--no-report', *(['--data', csvs] if small else [])]),
                        (f'digit_recognizer predict, {n:,} digits', ['predict', run.folder, csvs/'test.csv']),
                        (f'digit_recognizer predict, {5*n:,} digits', ['predict', run.folder, long])):
-        code = ('import resource, sys; from digit_recognizer.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n'
-                'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)')
+        code = 'import sys; from digit_recognizer.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n'+PEAK
         peaks = []
         def do():
             out = Path(tempfile.mkdtemp(dir=tmp))/'out'
             done = subprocess.run([sys.executable, '-c', code, *map(str, words), '--out', str(out), '--quiet'], check=True, stdout=subprocess.PIPE, text=True)
-            peaks.append(megabytes(done))
+            peaks.append(int(done.stdout.splitlines()[-1]))
         yield {'what': 'memory', 'way': way, 'amount': 1, 'unit': 'command', **clock(do), 'megabytes': peaks}
 
 

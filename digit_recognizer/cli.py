@@ -101,7 +101,7 @@ def _finish(
     if report:
         from digit_recognizer.report import write_report
         try: write_report(run, digits)
-        except (InputError, KeyboardInterrupt) as e:
+        except (InputError, OSError, KeyboardInterrupt) as e:
             typer.echo(f"no report ({str(e) or 'stopped'}); the run is kept, and this makes one:\n"
                        f"digit_recognizer report {run.folder}", err=True)
     typer.echo(_summary(run))
@@ -149,7 +149,7 @@ def _run(
     corrections:Annotated[Optional[Path], typer.Option(
         metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
     deterministic:Annotated[bool, typer.Option('--deterministic', help="TensorFlow's deterministic operations: the same seed gives the same "
-                                               "bits, whatever runs beside; slower, as it uses one core.")]=False,
+                                               "bits, whatever runs beside.")]=False,
     out:Annotated[Optional[Path], typer.Option(
         help='The run folder to make; by default the first free name in runs/.')]=None,
     report:Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]=True,
@@ -203,9 +203,11 @@ def _resume(
     if any(others): raise InputError("--resume takes everything from the run's folder; give it alone")
     from digit_recognizer.runs import DETERMINISTIC, planned_digits, read_plan
     digits = planned_digits(folder)
-    os.environ |= {DETERMINISTIC: begun} if (begun := read_plan(folder)[DETERMINISTIC]) else {}
+    begun_with = read_plan(folder)[DETERMINISTIC]
+    if begun_with: os.environ[DETERMINISTIC] = begun_with
+    else: os.environ.pop(DETERMINISTIC, None)
     from digit_recognizer.ensemble import resume_run
-    with _resumable(folder): run = resume_run(folder, progress=not quiet)
+    with _resumable(folder): run = resume_run(folder, not quiet, digits)
     _finish(run, digits, report)
 
 # %% ../nbs/20_cli.ipynb #88ceaaaa
@@ -272,6 +274,17 @@ def _audit(
     typer.echo(f"fill in 'corrected' where a label is wrong, and train with:\ndigit_recognizer run --corrections {out}")
 
 # %% ../nbs/20_cli.ipynb #ad682742
+@contextmanager
+def _goes_on_itself(
+    part:Path, # where finished blocks are kept
+):
+    "Say that the same command goes on, when something stops it."
+    try: yield
+    except (KeyboardInterrupt, SystemExit) as e:
+        if not part.is_dir(): raise
+        typer.echo("stopped: what is predicted is kept; the same command goes on", err=True)
+        sys.exit(130 if isinstance(e, KeyboardInterrupt) else e.code)
+
 @app.command('predict')
 def _predict(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
@@ -291,15 +304,16 @@ def _predict(
     from digit_recognizer.submit import predicted_csv, write_submission
     check_new_file(out)
     review = out.with_name(f'{out.stem}-review.csv')
+    part = out.with_name(f'.{out.name}.part')
     if abstain_below is not None:
         check_threshold(abstain_below)
-        check_new_file(review)
+        if not part.is_dir(): check_new_file(review) # else it may be of this very prediction, stopped
     finished = load_run(run)
-    with predicted_csv(fastest_model(finished), fastest_file(finished), csv, out.with_name(f'.{out.name}.part'), progress=not quiet) as proba:
+    with _goes_on_itself(part), predicted_csv(fastest_model(finished), fastest_file(finished), csv, part, progress=not quiet) as proba:
         labels = np.concatenate([block.argmax(1).astype(np.uint8) for block in np.array_split(proba, len(proba)//BLOCK+1)])
+        looked_at = None if abstain_below is None else write_review(proba, abstain_below, review)
         typer.echo(f"{write_submission(labels, out)}: {len(proba):,} predictions")
-        if abstain_below is not None:
-            typer.echo(f"{review}: {write_review(proba, abstain_below, review):,} of them to be looked at")
+        if looked_at is not None: typer.echo(f"{review}: {looked_at:,} of them to be looked at")
     if finished.info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
 
 def _page_text(
@@ -412,13 +426,14 @@ def _submit(
     message:Annotated[str, typer.Option('--message', '-m', help='What Kaggle shows beside the submission.')],
     rehearsal_anyway:Annotated[bool, typer.Option(
         '--rehearsal-anyway', help="Send it even if the model learnt from MNIST, which holds Kaggle's answers.")]=False,
+    again:Annotated[bool, typer.Option('--again', help='Send it even if it was sent before and no answer came.')]=False,
 ):
     """Send a run's submission to Kaggle.
 
     Needs the extra 'kaggle', and an account there. The file is checked first, what was sent is kept in run.json, and the
     score is told. The same command again sends nothing twice, but asks for a score that was not there yet."""
     from digit_recognizer.kaggle import SITE, submit_run
-    sent = submit_run(run, message, rehearsal_anyway)
+    sent = submit_run(run, message, rehearsal_anyway, again)
     typer.echo(f"{'submitted':<12}{run/'submission.csv'}, number {sent['reference']}")
     typer.echo(f"{'score':<12}{sent['score']}" if sent['status']=='complete' else
                f"{'score':<12}not known yet; the same command asks again, or look at\n{'':<12}{SITE}/submissions")
@@ -444,5 +459,5 @@ def main(
     except (InputError, OSError, TyperException) as e:
         typer.echo(f'error: {_message(e)}'.replace('\n', ' '), err=True)
         code = 2
-    if code==130: typer.echo('stopped: nothing was kept', err=True)
+    if code==130: typer.echo('stopped', err=True)
     sys.exit(code or 0)

@@ -209,11 +209,11 @@ def to_review(
 def write_review(
     proba:np.ndarray, # probabilities, (n, 10), in the order of the submission
     below:float,      # confidence under which a person is asked, above 0 to 1
-    path:str|Path,    # a CSV file that does not exist yet
+    path:str|Path,    # a CSV file; an earlier one is replaced
 )->int: # how many digits are in it
     "Write the review file, whole or not at all."
     import pandas as pd
     parts = [to_review(proba[i:i+100_000], below).assign(ImageId=lambda t: t.ImageId+i) for i in range(0, len(proba), 100_000)]
     table = pd.concat(parts, ignore_index=True).sort_values(['confidence', 'ImageId'], ignore_index=True)
-    with whole_file(path) as part: table.to_csv(part, index=False, float_format='%.4f')
+    with whole_file(path, replace=True) as part: table.to_csv(part, index=False, float_format='%.4f')
     return len(table)

@@ -10,7 +10,6 @@ __all__ = ['FINGERPRINTS', 'PIXELS', 'BLOCK', 'KEPT_SIZES', 'KEPT_FILES', 'KAGGL
            'examples', 'mean_digits', 'duplicates']
 
 # %% ../nbs/00_data.ipynb #6129b4fb
-import errno
 import hashlib
 import io
 import os
@@ -55,14 +54,18 @@ def check_file(
     if not os.access(path, os.R_OK): raise InputError(f"{path}: no permission to read it")
 
 def _to_disk(
-    path:Path, # a file or a folder
+    path:Path, # a file
 ):
-    "Wait until the disk holds it, where the system can say so."
-    with suppress(PermissionError): # Windows opens no folder
-        handle = os.open(path, os.O_RDONLY)
+    "Wait until the disk holds what was written."
+    with open(path, 'rb+') as f: os.fsync(f.fileno())
+
+def _name_to_disk(
+    folder:Path, # holds a renamed file
+):
+    "Wait until the disk holds a folder's names; some systems cannot say."
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
         try: os.fsync(handle)
-        except OSError as e:
-            if e.errno!=errno.EINVAL and e.errno!=errno.EBADF: raise # not every file system can; a full disk must not pass
         finally: os.close(handle)
 
 @contextmanager
@@ -78,7 +81,7 @@ def whole_file(
         yield part
         _to_disk(part)
         os.replace(part, path)
-        _to_disk(path.parent)
+        _name_to_disk(path.parent)
     finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/00_data.ipynb #e03b230e
@@ -91,11 +94,13 @@ def locked(
 ): # nothing
     "Keep other processes out of a folder; the lock ends with this process, however that ends. Raises `BusyError`."
     from filelock import FileLock, Timeout
-    lock = folder/'.lock'
-    try:
-        with FileLock(lock, timeout=0): yield
+    lock = FileLock(folder/'.lock', timeout=0)
+    try: lock.acquire()
     except Timeout: raise BusyError(f"{folder}: another process is working there; wait for it") from None
-    lock.unlink(missing_ok=True)
+    try: yield
+    finally:
+        lock.release()
+        with suppress(OSError): (folder/'.lock').unlink() # another process may have it open by now
 
 def sha256(
     path:str|Path, # a file
@@ -208,8 +213,10 @@ def corrected(
     "The same digits with other labels; MNIST stays a rehearsal. Raises `InputError` for a row or label that cannot be."
     if not corrections: return digits
     rows, labels = map(list, zip(*corrections.items()))
-    if max(rows)>=len(digits.y): raise InputError(f"corrections: row {max(rows)} is corrected, but there are {len(digits.y):,} labels; "
-                                                  "were they made for other digits?")
+    for row, label in corrections.items():
+        if not 0<=row<len(digits.y): raise InputError(f"corrections: row {row} is corrected, but there are {len(digits.y):,} labels; "
+                                                      "were they made for other digits?")
+        if not 0<=label<=9: raise InputError(f"corrections: row {row} is corrected to {label}; expected a digit from 0 to 9")
     y = digits.y.copy()
     y[rows] = labels
     return replace(digits, y=y, corrections={**digits.corrections, **corrections},
@@ -477,7 +484,8 @@ def first_digits(
 )->Digits:
     "The first `n` digits of each part, for examples and quick tests."
     known = None if digits.y_test is None else digits.y_test[:n]
-    return Digits(digits.x[:n], digits.y[:n], digits.x_test[:n], known, digits.source, digits.path)
+    return Digits(digits.x[:n], digits.y[:n], digits.x_test[:n], known, digits.source, digits.path,
+                  {row: label for row, label in digits.corrections.items() if row<n})
 
 # %% ../nbs/00_data.ipynb #76a202e5
 def describe(

@@ -341,10 +341,15 @@ def filter_notebook():
 def finish(
     out:str|Path='', # the finished pages; by default where the renderer says that they are
 ):
-    "After rendering: plotly.js and the notebooks beside the pages, and no script in the Markdown copies."
+    """After rendering: plotly.js, the notebooks and the page that reads drawn digits beside the pages,
+    and no script in the Markdown copies."""
     import plotly
+    from digit_recognizer.runs import shipped_run
+    from digit_recognizer.web import write_page
     out, root = Path(out or os.environ.get('QUARTO_PROJECT_OUTPUT_DIR', '_docs')), _root()
     shutil.copy(Path(plotly.__file__).parent/'package_data'/'plotly.min.js', out/'nbs')
+    (out/'nbs'/'try.html').unlink(missing_ok=True)
+    write_page(shipped_run(), out/'nbs'/'try.html')
     (out/'notebooks').mkdir(exist_ok=True)
     for path in sorted((root/'nbs').glob('*.ipynb')): shutil.copy(path, out/'notebooks')
     for path in out.rglob('*.llms.md'):

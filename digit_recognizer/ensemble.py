@@ -136,11 +136,13 @@ def _finish_ensemble(
 def resume_run(
     out:str|Path,       # the folder of a run that was stopped
     progress:bool=True, # show progress?
+    digits:Digits|None=None, # the planned ones, where they were read already
 )->Run:
     """Go on with a stopped run, to what it would have come to without the stop;
     raises `InputError` if there is none, or its digits have changed."""
     out = Path(out).resolve()
-    plan, digits = read_plan(out), planned_digits(out)
+    plan, digits = read_plan(out), digits or planned_digits(out)
+    if digits.fingerprint!=plan['fingerprint']: raise InputError(f"{out}: was begun with other digits; give those")
     try: recipe = Recipe(**plan['recipe'])
     except TypeError as e: raise InputError(f"{out/PLAN}: cannot be understood ({e}); start a new run") from None
     if plan[DETERMINISTIC]!=os.environ.get(DETERMINISTIC, ''):

@@ -184,14 +184,14 @@ def export_run(
     name, convert, use = FORMATS[to]
     _need(to)
     file, beside, about = run.folder/name, run.folder/f'{name}.json', describe_model(run)
-    for new in (file, beside): check_new_file(new)
+    check_new_file(file)
     x = load_embedded().x[:500]
     with tempfile.TemporaryDirectory(prefix='.export-', dir=run.folder) as part:
         part = Path(part)/name
         convert(run.model, part)
         if to=='onnx': _put_inside(part, about)
         apart = float(np.abs(predict(use(part), x)-predict(run.model, x)).max())
-        if apart>TOLERANCE:
+        if not apart<=TOLERANCE:
             raise InputError(f"{file}: not written, because its probabilities differ by up to {apart:.2g} from those of model.keras")
         description = part.with_name(beside.name)
         description.write_text(json.dumps(about, indent=1)+'\n', encoding='utf-8')

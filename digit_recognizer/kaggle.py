@@ -23,7 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
 
-from .data import Digits, InputError, load_digits
+from .data import Digits, InputError, load_digits, locked, whole_file
 from .runs import Run, load_run
 from .submit import check_submission, write_submission
 
@@ -214,14 +214,8 @@ def _write_submissions(
     path = folder/'run.json'
     info = json.loads(path.read_text(encoding='utf-8'))
     info.pop('submissions', None)
-    part = path.with_name(f'.{os.getpid()}-run.json')
-    try:
-        with open(part, 'w', encoding='utf-8') as f:
-            f.write(json.dumps({**info, **({'submissions': records} if records else {})}, indent=1) + '\n')
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    with whole_file(path, replace=True) as part:
+        part.write_text(json.dumps({**info, **({'submissions': records} if records else {})}, indent=1) + '\n', encoding='utf-8')
 
 # %% ../nbs/23_kaggle.ipynb #b4a70ac7
 def _upload(
@@ -291,19 +285,26 @@ def submit_run(
     folder:str|Path,   # of a run
     message:str,       # to be shown beside the submission
     rehearsal=False,   # send it even if the model has seen Kaggle's answers?
+    again=False,       # send it even if it was sent before and no answer came?
     waits:tuple|None=None, # seconds before each question for the score; by default `WAITS`
 )->dict: # time, message, sha256, reference, status (`pending` or `complete`), score as Kaggle writes it or None
     "Send a run's submission, unless Kaggle has it, and ask for its score; raises `InputError` in one line."
-    run = load_run(folder)
-    data, earlier = sendable(run, rehearsal), run.info.get('submissions', [])
-    if not message.strip(): raise InputError("submit: the message is empty; say what this submission is")
-    same = [s for s in earlier if s['sha256']==hashlib.sha256(data).hexdigest() and s['status'] in ('pending', 'complete')]
-    if same and same[-1]['status']=='complete': return same[-1]
-    api = _api()
-    if same: sent, earlier = same[-1], [s for s in earlier if s is not same[-1]]
-    else: sent = _send(api, run, data, message, earlier)
-    _write_submissions(run.folder, [*earlier, sent])
-    sent = _score(api, sent, WAITS if waits is None else waits)
-    _write_submissions(run.folder, [*earlier, sent])
-    if sent['status']=='error': raise InputError(f"submit: Kaggle could not score it: {sent.get('error', 'it does not say why')!r}; see {SITE}/submissions")
-    return sent
+    load_run(folder) # which says so where there is none
+    with locked(Path(folder)):
+        run = load_run(folder)
+        data, earlier = sendable(run, rehearsal), run.info.get('submissions', [])
+        if not message.strip(): raise InputError("submit: the message is empty; say what this submission is")
+        same = [s for s in earlier if s['sha256']==hashlib.sha256(data).hexdigest()]
+        if same and same[-1]['status']=='unknown' and not again:
+            raise InputError(f"submit: this file was sent at {same[-1]['time']} and no answer came; look at {SITE}/submissions, "
+                             "and if it is not there, send it with --again")
+        same = [s for s in same if s['status'] in ('pending', 'complete')]
+        if same and same[-1]['status']=='complete': return same[-1]
+        api = _api()
+        if same: sent, earlier = same[-1], [s for s in earlier if s is not same[-1]]
+        else: sent = _send(api, run, data, message, earlier)
+        _write_submissions(run.folder, [*earlier, sent])
+        sent = _score(api, sent, WAITS if waits is None else waits)
+        _write_submissions(run.folder, [*earlier, sent])
+        if sent['status']=='error': raise InputError(f"submit: Kaggle could not score it: {sent.get('error', 'it does not say why')!r}; see {SITE}/submissions")
+        return sent

@@ -141,7 +141,7 @@ def ensemble(
 )->keras.Model: # takes and gives the same
     "One model that averages the probabilities of several; it shares their weights."
     inputs = keras.Input((28, 28, 1))
-    members = [keras.Model(m.input, m.output, name=f'member-{i}') for i, m in enumerate(models)]
+    members = [keras.Model(m.inputs[0], m.outputs[0], name=f'member-{i}') for i, m in enumerate(models)]
     return keras.Model(inputs, layers.Average()([m(inputs) for m in members]), name='ensemble')
 
 # %% ../nbs/02_model.ipynb #e2ade1e3

@@ -88,9 +88,9 @@ def run_pipeline(
     progress:bool=True, # show progress bars?
     parts:tuple|None=None, # rows to learn from and rows to validate on; by default `split` by the recipe
 )->Run:
-    """Split, train, score, predict and write the run folder; stopped, it leaves what `finish_run` goes on with.
+    """Split, train, score, predict and write the run folder; stopped, it leaves what `finish_run`, given the same, goes on with.
     Raises `InputError` before any work if `out` exists."""
-    out = begin_run(out, digits, asdict(recipe))
+    out = begin_run(out, digits, asdict(recipe), whole=parts is None)
     try: return finish_run(out, digits, recipe, progress, parts)
     except InputError as e:
         if not isinstance(e, BusyError): shutil.rmtree(out) # a mistake of the user's: there is nothing to go on with

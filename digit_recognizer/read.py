@@ -24,7 +24,7 @@ from .submit import predict
 # %% ../nbs/18_read.ipynb #dcf18909
 KINDS = {'PNG': ('.png',), 'JPEG': ('.jpg', '.jpeg'), 'TIFF': ('.tif', '.tiff'), 'WEBP': ('.webp',), 'BMP': ('.bmp',)}
 MAX_PIXELS = 64_000_000 # of a picture; more are refused before they are decoded
-DAMAGE = OSError, SyntaxError, ValueError, EOFError, KeyError, TypeError, IndexError, struct.error # what Pillow raises for it
+DAMAGE = OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError, struct.error # what Pillow raises for it
 
 def _opened(
     path:Path, # a file
@@ -294,11 +294,10 @@ def read_files(
             picture = open_picture(path)
             try: pages[path] = read_picture(picture, model)
             except InputError as e: raise InputError(f"{path}: {str(e).split(': ', 1)[1]}") from None
-        except InputError as e:
-            errors.append(e)
-            continue
-        if path in targets:
-            with whole_file(targets[path]) as part: annotate(picture, pages[path]).save(part, format='PNG')
+            if path in targets:
+                with whole_file(targets[path]) as part: annotate(picture, pages[path]).save(part, format='PNG')
+        except InputError as e: errors.append(e)
+        except OSError as e: errors.append(InputError(f"{targets.get(path, path)}: {e.strerror or e}"))
     return pages, errors
 
 def _targets(

@@ -111,7 +111,7 @@ def load_run(
     if not folder.is_dir():
         raise InputError(f"{folder}: is not a run folder; make one with: digit_recognizer run")
     if not path.is_file():
-        raise InputError(f"{folder}: is not finished; go on with: digit_recognizer run --resume {folder}" if (folder/PLAN).is_file() else
+        raise InputError(f"{folder}: is not finished; go on with: digit_recognizer run --resume RUN, the folder of the whole run" if (folder/PLAN).is_file() else
                          f"{folder}: holds no run.json, so it is not a finished run")
     try: info = json.loads(path.read_text(encoding='utf-8'))
     except ValueError: raise InputError(f"{path}: not valid JSON; the run cannot be read") from None
@@ -132,10 +132,11 @@ def begin_run(
     digits:Digits, # what will be learnt from
     recipe:dict,   # of every member, but for the seed
     members:int=1, # how many networks
+    whole:bool=True, # can it be gone on with by itself? not a member of an ensemble, whose digits are dealt by that
 )->Path: # the folder
     "Make a run's folder, with its plan; raises `InputError` if `out` exists or cannot be made."
     out = Path(out).resolve()
-    plan = {'format': FORMAT, 'recipe': recipe, 'members': members, 'source': str(digits.path or digits.source),
+    plan = {'format': FORMAT, 'recipe': recipe, 'members': members, 'whole': whole, 'source': str(digits.path or digits.source),
             'corrections': digits.corrections, 'fingerprint': digits.fingerprint, DETERMINISTIC: os.environ.get(DETERMINISTIC, '')}
     part = out.with_name(f'.{out.name}.part-{os.getpid()}') if out.name else out
     if out.exists():
@@ -160,7 +161,9 @@ def read_plan(
         plan = json.loads(path.read_text(encoding='utf-8'))
         plan['corrections'] = {int(row): int(label) for row, label in plan['corrections'].items()}
         if plan['format']!=FORMAT or type(plan['members']) is not int or plan['members']<1: raise ValueError('another format')
+        if not plan['whole']: raise InputError(f"{out}: is a part of another run; go on with that")
         return {key: plan[key] for key in ('recipe', 'members', 'source', 'corrections', 'fingerprint', DETERMINISTIC)}
+    except InputError: raise
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise InputError(f"{path}: cannot be understood ({e}); start a new run") from None
 
@@ -180,10 +183,11 @@ def planned_digits(
 def working_in(
     out:Path, # the folder of a run
 ): # nothing
-    "Keep other processes out of a run's folder, and remove its plan when all is done."
+    "Keep other processes out of a run's folder, remove what a killed one left there, and in the end the plan."
     with locked(out):
+        for left in [*out.glob('.[0-9]*-*'), *out.glob('members/.*.part-*')]: shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield
-        (out/PLAN).unlink()
+        (out/PLAN).unlink(missing_ok=True)
 
 # %% ../nbs/06_runs.ipynb #0d976015
 def cores()->int: # 1 or more

@@ -41,9 +41,9 @@ def _goes_on(
     about:list, # what is predicted by what
 )->list: # [line, position] for `read_blocks`
     "Where to go on."
-    try: state = json.loads((part/'state.json').read_text(encoding='utf-8'))
+    try: state, held = json.loads((part/'state.json').read_text(encoding='utf-8')), (part/'proba').stat().st_size
     except (OSError, ValueError): return [1, 0]
-    return state['place'] if state['about']==about else [1, 0]
+    return state['place'] if state['about']==about and held>=40*(state['place'][0]-1) else [1, 0]
 
 def _predict_blocks(
     model,         # as for `predict`
@@ -84,12 +84,11 @@ def predicted_csv(
         place = _goes_on(part, about)
         try: _predict_blocks(model, csv, part, about, place, block, progress)
         except InputError: # a mistake in the CSV: there is nothing to go on with
-            shutil.rmtree(part)
+            shutil.rmtree(part, ignore_errors=True)
             raise
-        proba = np.memmap(part/'proba', '<f4', 'r', shape=(place[0]-1, 10))
-        yield proba
-        del proba
-        shutil.rmtree(part)
+        yield np.memmap(part/'proba', '<f4', 'r', shape=(place[0]-1, 10))
+        (part/'state.json').unlink()
+    shutil.rmtree(part, ignore_errors=True) # what a system holds on to for a while, the next prediction overwrites
 
 # %% ../nbs/05_submit.ipynb #d8ce9d3f
 KAGGLE_ROWS = 28_000

@@ -7,9 +7,11 @@ __all__ = ['SCHEDULES', 'WEIGHTS', 'RECIPES', 'STATE', 'Recipe', 'make_recipe', 
            'Checkpoint', 'Fit', 'compiled', 'fit', 'plot_curve']
 
 # %% ../nbs/03_train.ipynb #bf6dfd90
+import hashlib
 import json
 import tempfile
 import time
+import zipfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -171,15 +173,18 @@ def _variables(
 
 class Checkpoint(keras.callbacks.Callback):
     """Keep what a training needs to go on after an epoch: all variables, the curve, and what the plateau remembers.
-    The folder holds a whole state at every moment; raises `InputError` for that of another recipe."""
+    The folder holds a whole state at every moment; raises `InputError` for a damaged one, or that of another training."""
     def __init__(self,
         folder:Path,       # for this training alone; made if it is not there
         recipe:Recipe,     # what is trained by
+        y:np.ndarray,      # the labels that are learnt from
         recorder:Recorder, # keeps the curve
         plateau,           # Keras' ReduceLROnPlateau
     ):
         super().__init__()
-        self.folder, self.recipe, self.recorder, self.plateau, self.remembered = folder, asdict(recipe), recorder, plateau, {}
+        self.folder, self.recorder, self.plateau, self.remembered = folder, recorder, plateau, {}
+        self.epochs, self.best = recipe.epochs, recipe.weights=='best'
+        self.of = {'recipe': asdict(recipe), 'labels': hashlib.sha256(y).hexdigest(), 'TensorFlow': tf.__version__, 'Keras': keras.__version__}
         folder.mkdir(exist_ok=True)
 
     def variables(self, epoch:int)->Path:
@@ -195,24 +200,29 @@ class Checkpoint(keras.callbacks.Callback):
     def restore(self, model)->int: # epochs that are done, 0 or more
         "Put a compiled model, the curve and the plateau back to where the state was kept."
         if not (self.folder/STATE).exists(): return 0
-        state = json.loads((self.folder/STATE).read_text(encoding='utf-8'))
-        if state['recipe']!=self.recipe: raise InputError(f"{self.folder}: holds the state of another recipe; give another folder")
-        self.load(model, len(state['rows']))
-        self.recorder.rows, self.remembered = state['rows'], state['plateau']
+        try:
+            state = json.loads((self.folder/STATE).read_text(encoding='utf-8'))
+            other = [name for name, value in self.of.items() if state['of'][name]!=value]
+            if not other: self.load(model, len(state['rows']))
+            self.recorder.rows, self.remembered = state['rows'], state['plateau']
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
+            raise InputError(f"{self.folder}: the state is damaged ({e}); start a new run") from None
+        if other: raise InputError(f"{self.folder}: holds the state of a training with another {' and '.join(other)}; start a new run")
         return len(state['rows'])
 
     def on_train_begin(self, logs=None): vars(self.plateau).update(self.remembered)
 
     def on_epoch_end(self, epoch, logs=None):
-        rows, best = self.recorder.rows, self.recipe['weights']=='best'
-        last = len(rows)==self.recipe['epochs']
-        if not last or best:
+        rows = self.recorder.rows
+        last = len(rows)==self.epochs
+        if not self.recorder.finite: return
+        if not last or self.best:
             with whole_file(self.variables(len(rows)), replace=True) as part: np.savez(part, *[v.numpy() for v in _variables(self.model)])
         if last: return
         remembered = {name: getattr(self.plateau, name) for name in ('best', 'wait', 'cooldown_counter')}
         with whole_file(self.folder/STATE, replace=True) as part:
-            part.write_text(json.dumps({'recipe': self.recipe, 'rows': rows, 'plateau': remembered}), encoding='utf-8')
-        needed = {self.variables(len(rows)), self.variables(best_epoch(rows) if best else 0)}
+            part.write_text(json.dumps({'of': self.of, 'rows': rows, 'plateau': remembered}), encoding='utf-8')
+        needed = {self.variables(len(rows)), self.variables(best_epoch(rows) if self.best else 0)}
         for old in set(self.folder.glob('*.npz'))-needed: old.unlink()
 
 # %% ../nbs/03_train.ipynb #4d670ff9
@@ -260,7 +270,7 @@ def fit(
     model = compiled(recipe, steps*recipe.epochs)
     recorder = Recorder(steps, recipe.epochs, progress)
     plateau = keras.callbacks.ReduceLROnPlateau('val_accuracy', factor=.5, patience=3, min_lr=1e-5, mode='max')
-    checkpoint = Checkpoint(folder, recipe, recorder, plateau) if folder else None
+    checkpoint = Checkpoint(folder, recipe, y, recorder, plateau) if folder else None
     done = checkpoint.restore(model) if checkpoint else 0
     data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, recipe.rotation, recipe.shift, recipe.zoom, done)
     val = tf.data.Dataset.from_tensor_slices((x_val[..., None], one_hot(y_val))).batch(700)

@@ -6,14 +6,15 @@
 __all__ = ['SAMPLE', 'NEAR', 'Finding', 'verify']
 
 # %% ../nbs/24_verify.ipynb #1f35bf68
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .data import Digits, InputError, sha256
 from .evaluate import score
-from .runs import FILES, Run
+from .runs import FILES, Run, load_run
 from .submit import predict, submission_problems
+from .export import fastest_model
 
 # %% ../nbs/24_verify.ipynb #cf611fc5
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Finding:
 def _files(
     run:Run, # a finished run
 ): # yields a Finding for each file
-    "Are the files those that were written?"
+    "Are the files those that were written, those of members included?"
     written = run.info.get('files', {})
+    for member in sorted(run.folder.glob('members/*')):
+        for found in _files(load_run(member)): yield replace(found, what=f'member {member.name}, {found.what}')
     for name in FILES:
         there = (run.folder/name).is_file()
         if name not in written: yield Finding(name, None if there else False, 'its checksum was not recorded' if there else 'is missing')
@@ -89,8 +92,9 @@ def _model(
     digits:Digits|None, # those that it was made with, where they are at hand
 )->Finding:
     "Does the model still answer as it did?"
-    if digits is None or len(digits.x_test)!=len(run.test): return Finding('model', None, 'cannot be asked again without its digits')
-    apart = float(np.abs(predict(run.model, digits.x_test[:SAMPLE])-run.test[:SAMPLE]).max())
+    if digits is None or digits.fingerprint!=run.info['data']['fingerprint']: return Finding('model', None, 'cannot be asked again without its digits')
+    x, then = digits.x_test[:SAMPLE], run.test[:SAMPLE]
+    apart = max(float(np.abs(predict(model, x)-then).max()) for model in {run.model, fastest_model(run)})
     return Finding('model', apart<=NEAR, f"asked {min(SAMPLE, len(run.test))} digits again, its probabilities "
                    + (f"are within {NEAR} of what they were" if apart<=NEAR else f"differ by up to {apart:.2g}"))
 
@@ -104,9 +108,10 @@ def verify(
     for what, look in (('recipe', lambda: _recipe(run)), ('score', lambda: _score(run)), ('submission', lambda: _submission(run)),
                        ('digits', lambda: _data(run, digits)), ('model', lambda: _model(run, digits))):
         try: yield look()
-        except InputError as e: yield Finding(what, False, str(e))
-    for name, then in run.info['environment'].items():
-        now = _environment().get(name)
+        except (InputError, ValueError, LookupError, TypeError) as e: yield Finding(what, False, f'cannot be read: {e}')
+    today = _environment()
+    for name, then in run.info.get('environment', {}).items():
+        now = today.get(name)
         if now!=then: yield Finding(name, None, f"was {then}, is {now}; the last digits of a probability may differ")
 
 def _environment()->dict:

@@ -325,7 +325,7 @@ def page_threshold(
     try: found = threshold_for(*seen, RATE) if seen else None
     except InputError: found = None
     if not found: return FALLBACK, (f"Below {FALLBACK:.0%} the page says “not sure”. That number is a convention: "
-                                    "there are no digits by which another could be chosen.")
+                                    "no digits that it had not seen promise another.")
     at = min(np.ceil(found['threshold']*100)/100, 1)
     return float(at), (f"Below {at:.0%} the page says “not sure”: on digits like those of its validation, fewer than {RATE*1000:.0f} in 1,000 "
                        "of its other answers are wrong. Drawings are of another kind, and for them nothing is promised.")
@@ -384,8 +384,10 @@ class PageModel:
         check_file(path)
         found = re.search('<script type="application/json" id="model">(.*?)</script>', Path(path).read_text(encoding='utf-8', errors='replace'), re.S)
         if not found: raise InputError(f"{path}: not a page with one of our models; make one with: digit_recognizer export RUN --to web")
-        self.about = json.loads(found[1])
-        self.net = unpack(self.about['network'])
+        try:
+            self.about = json.loads(found[1])
+            self.net = unpack(self.about['network'])
+        except (ValueError, LookupError, TypeError) as e: raise InputError(f"{path}: the model in it is damaged ({e}); make the page again") from None
 
     def predict_on_batch(self,
         x:np.ndarray, # pixels 0-255, (n, 28, 28, 1)
