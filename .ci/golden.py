@@ -74,6 +74,15 @@ pictures |= {
     "a dash": np.pad(np.full((6, 60), 255, np.uint8), 30),
     "five dots": np.pad(np.kron(np.eye(5, dtype=np.uint8) * 255, np.pad(np.ones((8, 8), np.uint8), 2)), 9),
 }
+for radius in (4, 10, 20):
+    n = 2 * radius + 41
+    r, c = np.mgrid[:n, :n] - (n - 1) / 2
+    pictures[f"a round dot of radius {radius}"] = np.rint(np.clip(radius + 0.5 - np.hypot(r, c), 0, 1) * 255).astype(np.uint8)
+one, seven = (digits.x[first[d]][:, digits.x[first[d]].any(0)] for d in (1, 7))
+for gap in (1, 3):
+    pictures[f"a 1 and a 7, {gap} pixels apart"] = np.pad(np.kron(np.hstack([one, np.zeros((28, gap), np.uint8), seven]), np.ones((4, 4), np.uint8)), 20)
+low, high = (np.pad(np.full((n, 3), 255, np.uint8), ((0, 16 - n), (0, 0))) for n in (10, 16))
+pictures["two bars, one 62.5 % as high"] = np.pad(np.kron(np.hstack([low, np.zeros((16, 14), np.uint8), high]), np.ones((4, 4), np.uint8)), 20)
 examples = []
 for name, picture in pictures.items():
     example = {"name": name, "shape": list(picture.shape), "picture": packed(picture)}

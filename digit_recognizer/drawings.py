@@ -51,7 +51,7 @@ def to_grey(
     return ((a@[19595, 38470, 7471]+32768)>>16).astype(np.uint8)
 
 # %% ../nbs/17_drawings.ipynb #b084bab8
-NORMALISER = 1 # version of what this page does to a drawing; raised when a result changes
+NORMALISER = 2 # version of what this page does to a drawing; raised when a result changes
 
 def _cropped(
     ink:np.ndarray, # (h, w), 0 background
@@ -170,25 +170,52 @@ def wipe_specks(
     return np.where((mass*50>=mass.max())[parts], ink, 0).astype(np.uint8)
 
 # %% ../nbs/17_drawings.ipynb #9696aa6e
-LIMITS = { # what is measured -> least and greatest value of a digit, and what is said of another
+LIMITS = { # what is measured -> least and greatest value of a digit, and what is said of another; the first that is passed is told
+    'core':    (0, 11, "a blot or a dot: it holds a square of ink of {} pixels, more than a digit's strokes"),
     'filled':  (0, .75, "a blot: ink fills {:.0%} of its box, more than a digit's"),
     'pieces':  (1, 4, "{} separate pieces, more than a digit's"),
+    'beside':  (0, .6, "two things side by side, one {:.0%} as high as the other"),
     'largest': (.5, 1, "several things: the largest holds {:.0%} of the ink"),
     'upright': (.4, 20, "{:.2f} times as high as wide, flatter than a digit"),
     'edges':   (0, .46, "noise or a thicket: brightness changes by {:.2f} a pixel, more than in a digit")}
+
+def _core(
+    dark:np.ndarray, # bool (h, w)
+)->int: # its side in pixels
+    "The largest square that is all True."
+    side = 0
+    while dark.any(): dark, side = dark[1:, 1:]&dark[:-1, 1:]&dark[1:, :-1]&dark[:-1, :-1], side+1
+    return side
+
+def _beside(
+    parts:np.ndarray,  # (28, 28), number of each pixel's piece from 1, 0 for none
+    masses:np.ndarray, # ink of each piece, from the first
+    total:int,         # ink of the image
+)->float: # lower height by higher one, of the two largest pieces; 0 where they are no pair
+    "How alike in height two things side by side are: they have no column in common, and the second holds more than a tenth of the ink."
+    from scipy.ndimage import find_objects
+    if len(masses)<2: return 0.
+    first, second = np.argsort(-masses, kind='stable')[:2]
+    boxes = find_objects(parts)
+    (rows, cols), (rows2, cols2) = boxes[first], boxes[second]
+    if masses[second]*10<=total or min(cols.stop, cols2.stop)>max(cols.start, cols2.start): return 0.
+    heights = rows.stop-rows.start, rows2.stop-rows2.start
+    return min(heights)/max(heights)
 
 def measure_ink(
     img:np.ndarray, # uint8 (28, 28) as `fit_ink` gives it
 )->dict: # name in `LIMITS` -> number
     """Ink as share of its box (whose sides count as 12 at least); pieces (of pixels from 64 up, joined also at corners); share of ink in the largest;
-    height by width; how much neighbouring pixels differ in sum, in 255 for each of 20×20 pixels."""
+    height by width; how much neighbouring pixels differ in sum, in 255 for each of 20×20 pixels; side of the largest square of pixels from 128 up;
+    how alike in height two pieces side by side are."""
     from scipy.ndimage import label
     total, (high, wide) = int(img.sum()), _cropped(img).shape
     parts, pieces = label(img>=64, np.ones((3, 3)))
     masses = np.bincount(parts.ravel(), img.ravel())[1:]
     jumps = sum(int(abs(np.diff(img.astype(int), axis=axis)).sum()) for axis in (0, 1))
     return {'filled': total/255/(max(high, 12)*max(wide, 12)), 'pieces': pieces, 'largest': float(masses.max())/total,
-            'upright': high/wide, 'edges': jumps/255/400}
+            'upright': high/wide, 'edges': jumps/255/400,
+            'core': _core(img>=128), 'beside': _beside(parts, masses, total)}
 
 def no_digit(
     img:np.ndarray, # uint8 (28, 28) as `fit_ink` gives it

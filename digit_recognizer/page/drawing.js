@@ -35,8 +35,6 @@ class Drawing {
 
   get marks() { return this.states.at(-1); }
   get empty() { return !this.marks.length; }
-  // Nothing to read yet: no mark, or no more than a dot, which is as round as a 0.
-  get begun() { return this.marks.some(mark => !Array.isArray(mark) || mark.some(p => Math.hypot(p[0] - this.marks[0][0][0], p[1] - this.marks[0][0][1]) > PEN)); }
   push(marks, finished) { this.states.push(marks); this.update(finished); }
   undo() { if (this.states.length > 1 && !this.stroke) { this.states.pop(); this.update(true); } }
   clear() { if (!this.empty && !this.stroke) this.push([], true); }

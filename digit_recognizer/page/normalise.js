@@ -1,6 +1,6 @@
 // Makes of a picture of one digit what MNIST would have made of it: the steps of digit_recognizer/drawings.py, which
 // nbs/17_drawings.ipynb explains. An image is {h, w, v}: height, width, and its values row by row.
-const NORMALISER = 1;  // the version in drawings.py; nbs/results/golden.json holds both to the same results
+const NORMALISER = 2;  // the version in drawings.py; nbs/results/golden.json holds both to the same results
 const CONTRAST = 24;   // levels of 255 by which ink differs from its paper, at least
 
 class Refusal extends Error {}
@@ -229,25 +229,53 @@ function masses({part, n}, v) {
   return mass.subarray(1);
 }
 
-const percent = x => `${(100 * x).toFixed(0)}%`;
-const LIMITS = {  // what is measured: least and greatest value of a digit, and what is said of another
+const percent = x => `${halfToEven(100 * x)}%`;
+const LIMITS = {  // what is measured: least and greatest value of a digit, and what is said of another; the first that is passed is told
+  core: [0, 11, x => `a blot or a dot: it holds a square of ink of ${x} pixels, more than a digit's strokes`],
   filled: [0, .75, x => `a blot: ink fills ${percent(x)} of its box, more than a digit's`],
   pieces: [1, 4, x => `${x} separate pieces, more than a digit's`],
+  beside: [0, .6, x => `two things side by side, one ${percent(x)} as high as the other`],
   largest: [.5, 1, x => `several things: the largest holds ${percent(x)} of the ink`],
   upright: [.4, 20, x => `${x.toFixed(2)} times as high as wide, flatter than a digit`],
   edges: [0, .46, x => `noise or a thicket: brightness changes by ${x.toFixed(2)} a pixel, more than in a digit`],
 };
 
+// The side of the largest square of pixels from 128 up.
+function core({h, w, v}) {
+  const side = new Int32Array(v.length);  // of the square that ends at a pixel
+  for (let i = 0; i < v.length; i++) if (v[i] >= 128)
+    side[i] = i < w || i % w === 0 ? 1 : 1 + Math.min(side[i - 1], side[i - w], side[i - w - 1]);
+  return side.reduce((a, b) => Math.max(a, b), 0);
+}
+
+// How alike in height the two largest pieces are, if they are side by side and the second holds more than a tenth of the ink.
+function beside({h, w}, {part}, mass, total) {
+  if (mass.length < 2) return 0;
+  const [first, second] = [...mass.keys()].sort((a, b) => mass[b] - mass[a]);
+  const box = k => {
+    let [top, bottom, left, right] = [h, 0, w, 0];  // bottom and right are the first outside
+    part.forEach((n, i) => {
+      if (n !== k + 1) return;
+      const c = i % w, r = (i - c) / w;
+      [top, bottom, left, right] = [Math.min(top, r), Math.max(bottom, r + 1), Math.min(left, c), Math.max(right, c + 1)];
+    });
+    return {left, right, high: bottom - top};
+  };
+  const [a, b] = [box(first), box(second)];
+  if (mass[second] * 10 <= total || Math.min(a.right, b.right) > Math.max(a.left, b.left)) return 0;
+  return Math.min(a.high, b.high) / Math.max(a.high, b.high);
+}
+
 function measureInk(img) {
   const v = img.v, total = v.reduce((a, b) => a + b, 0), frame = cropped(img);
-  const found = parts({...img, v: v.map(p => p >= 64 ? 1 : 0)});
+  const found = parts({...img, v: v.map(p => p >= 64 ? 1 : 0)}), mass = masses(found, v);
   let jumps = 0;
   for (let i = 0; i < 784; i++) {
     if (i % 28 < 27) jumps += Math.abs(v[i + 1] - v[i]);
     if (i < 756) jumps += Math.abs(v[i + 28] - v[i]);
   }
-  return {filled: total / 255 / (Math.max(frame.h, 12) * Math.max(frame.w, 12)), pieces: found.n, largest: Math.max(...masses(found, v)) / total,
-          upright: frame.h / frame.w, edges: jumps / 255 / 400};
+  return {filled: total / 255 / (Math.max(frame.h, 12) * Math.max(frame.w, 12)), pieces: found.n, largest: Math.max(...mass) / total,
+          upright: frame.h / frame.w, edges: jumps / 255 / 400, core: core(img), beside: beside(img, found, mass, total)};
 }
 
 // Why it cannot be one digit; "" when it can.

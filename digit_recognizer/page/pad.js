@@ -13,7 +13,7 @@ function render({model, el}) {
   const drawing = new Drawing(canvas, finished => {
     if (!finished) return;
     const {data} = drawing.pixels(), grey = Uint8Array.from({length: SIDE * SIDE}, (_, i) => data[4 * i]);
-    model.set("picture", new DataView(drawing.begun ? grey.buffer : new ArrayBuffer(0)));
+    model.set("picture", new DataView(drawing.empty ? new ArrayBuffer(0) : grey.buffer));
     model.save_changes();
   });
   const buttons = make(left, "div");

@@ -43,11 +43,11 @@ let asked = false, cost = 0;  // milliseconds of the last reading; a slow networ
 const drawing = new Drawing(find("pad"), finished => {
   find("undo").disabled = drawing.states.length < 2;
   find("clear").disabled = drawing.empty;
-  if (finished) return tell(drawing.begun ? read(drawing.pixels()) : null, true);
+  if (finished) return tell(drawing.empty ? null : read(drawing.pixels()), true);
   if (asked || cost > 50) return;
   requestAnimationFrame(() => {
     asked = false;
-    const result = drawing.stroke && drawing.begun && read(drawing.pixels());
+    const result = drawing.stroke && read(drawing.pixels());
     if (result && !result.refused) tell(result, false);  // a stroke that has just begun is no digit yet
   });
   asked = true;
