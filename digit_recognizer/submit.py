@@ -57,7 +57,7 @@ def _predict_blocks(
     "Read, predict, append, and keep the state, block by block."
     from tqdm.auto import tqdm
     with open(part/'proba', 'ab') as f, tqdm(total=about[1], unit='B', unit_scale=True, disable=not progress, desc='predicting',
-                                             dynamic_ncols=True) as bar:
+                                             dynamic_ncols=True, delay=.5) as bar:
         f.truncate(40*(place[0]-1))
         for rows in read_blocks(csv, False, block, place):
             f.write(predict(model, rows.reshape(-1, 28, 28)).astype('<f4').tobytes())
