@@ -237,7 +237,7 @@ class Site:
         if first.cell_type=='raw': first.source = re.sub(r'^output-file:.*\n', '', first.source, flags=re.M)
         words = first_words(json.loads(Path(self.nb.path_).read_text(encoding='utf-8')))
         links = page_links(self.name, self.config.git_url, self.config.branch)
-        self.nb.cells.insert(1, mk_cell(f'{links}\n\n{NbdevLookup().linkify(words)}', 'markdown'))
+        self.nb.cells.insert(1, mk_cell(f"{links}\n\n{NbdevLookup().linkify(words) if words else ''}", 'markdown'))
 
     def __call__(self, cell):
         def fix(text): return fix_links(text, self.pages, self.config.git_url)
