@@ -9,23 +9,39 @@ __all__ = ['NETWORKS', 'VIEWS', 'classic', 'residual', 'plain', 'build', 'layer_
 from .data import InputError
 from .preprocess import scaling
 
+import random
+
 import keras
 import numpy as np
 from keras import layers
 
 # %% ../nbs/02_model.ipynb #8aa1e1c9
+def _seeds(
+    seed:int, # of the whole network
+): # function without arguments that draws the next one
+    "Seeds for a network's parts, in the order in which they are made."
+    draw = random.Random(seed)
+    return lambda: draw.randint(1, 10**9)
+
+def _start(
+    draw, # of `_seeds`
+): # a Keras initializer
+    "The first values of a kernel (Glorot and Bengio 2010)."
+    return keras.initializers.GlorotUniform(draw())
+
 def classic(
     width:int=32, # filters of the first stage; the others have twice as many
+    seed:int=0,   # of the initial weights and the dropout
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
     """The original notebook's network:
     six 5×5 convolutions in three stages, dropout, one hidden dense layer."""
-    net = [keras.Input((28, 28, 1)), scaling()]
+    draw, net = _seeds(seed), [keras.Input((28, 28, 1)), scaling()]
     for filters in (width, 2*width, 2*width):
-        net += [layers.Conv2D(filters, 5, padding='same', activation='relu'),
-                layers.Conv2D(filters, 5, padding='same', activation='relu'),
-                layers.MaxPooling2D(2), layers.Dropout(.25)]
-    net += [layers.Flatten(), layers.Dense(8*width, activation='relu'), layers.Dropout(.5),
-            layers.Dense(10, activation='softmax')]
+        net += [layers.Conv2D(filters, 5, padding='same', activation='relu', kernel_initializer=_start(draw)),
+                layers.Conv2D(filters, 5, padding='same', activation='relu', kernel_initializer=_start(draw)),
+                layers.MaxPooling2D(2), layers.Dropout(.25, seed=draw())]
+    net += [layers.Flatten(), layers.Dense(8*width, activation='relu', kernel_initializer=_start(draw)), layers.Dropout(.5, seed=draw()),
+            layers.Dense(10, activation='softmax', kernel_initializer=_start(draw))]
     return keras.Sequential(net, name='classic')
 
 # %% ../nbs/02_model.ipynb #efeead2d
@@ -40,54 +56,62 @@ def _norm(
 def _conv(
     x,           # feature maps (n, h, w, c)
     filters:int, # channels out
+    draw,        # of `_seeds`
 ): # feature maps (n, h, w, filters)
     "A 3×3 convolution without bias: the normalisation that follows has one."
-    return layers.Conv2D(filters, 3, padding='same', use_bias=False)(x)
+    return layers.Conv2D(filters, 3, padding='same', use_bias=False, kernel_initializer=_start(draw))(x)
 
 def _pooled(
     x,           # feature maps (n, h, w, c)
     filters:int, # channels out
+    draw,        # of `_seeds`
 ): # feature maps (n, h/2, w/2, filters)
     "A convolution, max-pooled, and only then normalised."
-    return _norm(layers.MaxPooling2D(2)(_conv(x, filters)))
+    return _norm(layers.MaxPooling2D(2)(_conv(x, filters, draw)))
 
 def _stem(
     width:int, # filters
+    draw,      # of `_seeds`
 )->tuple: # the network's input, and feature maps (n, 14, 14, width)
     "One convolution of the full image, pooled at once."
     inputs = keras.Input((28, 28, 1))
-    return inputs, _pooled(scaling()(inputs), width)
+    return inputs, _pooled(scaling()(inputs), width, draw)
 
 def _classify(
     inputs,   # the network's input
     x,        # its last feature maps
     name:str, # of the network
+    draw,     # of `_seeds`
 )->keras.Model:
     "Ten probabilities from the mean of each feature map."
     x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(10, activation='softmax')(x), name=name)
+    return keras.Model(inputs, layers.Dense(10, activation='softmax', kernel_initializer=_start(draw))(x), name=name)
 
 def residual(
     width:int=16, # filters of the first stage; doubles twice
+    seed:int=0,   # of the initial weights
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
     "A small residual network that pools first: two stages, one residual block each."
-    inputs, x = _stem(width)
+    draw = _seeds(seed)
+    inputs, x = _stem(width, draw)
     for filters in (2*width, 4*width):
-        x = _pooled(x, filters)
-        y = _norm(_conv(_norm(_conv(x, filters)), filters), relu=False)
+        x = _pooled(x, filters, draw)
+        y = _norm(_conv(_norm(_conv(x, filters, draw)), filters, draw), relu=False)
         x = layers.ReLU()(layers.Add()([x, y]))
-    return _classify(inputs, x, 'residual')
+    return _classify(inputs, x, 'residual', draw)
 
 # %% ../nbs/02_model.ipynb #a8ea3e3b
 def plain(
     width:int=32, # filters of the first stage; doubles twice
+    seed:int=0,   # of the initial weights
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
     "Five 3×3 convolutions in three stages, each normalised; max-pooling between the stages."
-    inputs, x = _stem(width)
-    x = _norm(_conv(x, 2*width))
-    x = _pooled(x, 2*width)
-    x = _norm(_conv(_norm(_conv(x, 4*width)), 4*width))
-    return _classify(inputs, x, 'plain')
+    draw = _seeds(seed)
+    inputs, x = _stem(width, draw)
+    x = _norm(_conv(x, 2*width, draw))
+    x = _pooled(x, 2*width, draw)
+    x = _norm(_conv(_norm(_conv(x, 4*width, draw)), 4*width, draw))
+    return _classify(inputs, x, 'plain', draw)
 
 # %% ../nbs/02_model.ipynb #afe9ac89
 NETWORKS = {'classic': classic, 'residual': residual, 'plain': plain}
@@ -101,8 +125,7 @@ def build(
     Raises `InputError` for an unknown name."""
     if name not in NETWORKS:
         raise InputError(f"unknown network {name!r}; expected one of {', '.join(NETWORKS)}")
-    keras.utils.set_random_seed(seed)
-    return NETWORKS[name](width)
+    return NETWORKS[name](width, seed)
 
 # %% ../nbs/02_model.ipynb #614e12b7
 def layer_table(
