@@ -6,7 +6,6 @@
 __all__ = ['app', 'FIELDS', 'main']
 
 # %% ../nbs/20_cli.ipynb #7f49a472
-import os
 import signal
 import sys
 from contextlib import contextmanager, suppress
@@ -39,6 +38,33 @@ def _options(version:Annotated[bool, typer.Option('--version', callback=_version
 # %% ../nbs/20_cli.ipynb #c7aeb19d
 FIELDS = ('network', 'width', 'epochs', 'batch', 'lr', 'schedule', 'beta_2', 'warmup', 'label_smoothing',
           'weights', 'momentum', 'rotation', 'shift', 'zoom', 'views', 'val', 'stratify', 'seed') # a Recipe's
+
+_TRAINING = 'tensorflow', 'keras' # whose versions matter for a training
+_DASK = Annotated[Optional[str], typer.Option('--dask', metavar='ADDRESS', help="Use the workers of a Dask scheduler that runs there, such as "
+                                                                                   "tcp://10.0.0.1:8786; needs the extra 'dask'.")]
+_WORKERS = Annotated[Optional[int], typer.Option('--workers', min=1, help="Start so many workers on this machine, by Dask; they share its processors. "
+                                                                         "Needs the extra 'dask'.")]
+_THREADS = Annotated[Optional[int], typer.Option('--threads', min=1, help="Threads that train a network. Another number gives other last bits; by default all "
+                                                                         "processors, or a worker's share of them.")]
+_DETERMINISTIC = Annotated[bool, typer.Option('--deterministic', help="TensorFlow's deterministic operations: the same seed gives the same "
+                                                                     "bits, whatever runs beside.")]
+
+@contextmanager
+def _each(
+    dask:str,       # address of a scheduler, or None
+    workers:int,    # how many to start here, or None
+    packages:tuple, # whose versions matter
+    threads:int=None, # of every job
+    alike:bool=True, # must every job have the same number?
+): # as `one_by_one`
+    "What does the jobs: this process, or a cluster."
+    from digit_recognizer.runs import one_by_one
+    if dask is None and workers is None: yield one_by_one
+    else:
+        from digit_recognizer.cluster import dask_cluster
+        with dask_cluster(dask, workers, packages, threads, alike) as cluster:
+            typer.echo(f"{'cluster':<12}{str(cluster).replace('; ', chr(10)+12*' ')}")
+            yield cluster
 
 def _changes(
     pairs:list, # of 'FIELD=VALUE'
@@ -148,8 +174,7 @@ def _run(
                             "else from its folder.")]=None,
     corrections:Annotated[Optional[Path], typer.Option(
         metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
-    deterministic:Annotated[bool, typer.Option('--deterministic', help="TensorFlow's deterministic operations: the same seed gives the same "
-                                               "bits, whatever runs beside.")]=False,
+    dask:_DASK=None, workers:_WORKERS=None, threads:_THREADS=None, deterministic:_DETERMINISTIC=False,
     out:Annotated[Optional[Path], typer.Option(
         help='The run folder to make; by default the first free name in runs/.')]=None,
     report:Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]=True,
@@ -157,9 +182,13 @@ def _run(
 ):
     "Train, score and write a submission."
     began = perf_counter()
-    if deterministic: os.environ['TF_DETERMINISTIC_OPS'] = '1'
-    if resume: return _resume(resume, report, quiet, [data!='embedded', recipe, change, seed is not None, members>1,
-                                                        minutes is not None, corrections, deterministic, out])
+    if resume: return _resume(resume, report, quiet, dask, workers, [data!='embedded', recipe, change, seed is not None, members>1,
+                                                                     minutes is not None, corrections, threads, deterministic, out])
+    from digit_recognizer.runs import use_settings
+    use_settings(threads if dask is None and workers is None else None, '1' if deterministic else None)
+    if members==1 and (dask or workers):
+        raise InputError("--dask and --workers train several networks at once; say how many by --members, or use the command sweep")
+    if minutes is not None and (dask or workers): raise InputError("--minutes measures this machine alone; give it without --dask and --workers")
     if out and out.exists():
         raise InputError(f"{out} exists and is left as it is; give another --out, or remove it first")
     changes = _changes(change or [])
@@ -190,25 +219,64 @@ def _run(
         else:
             from digit_recognizer.ensemble import run_ensemble
             typer.echo(f"{'members':<12}{members}; if stopped, go on with --resume {folder}")
-            run = run_ensemble(digits, chosen, members, folder, progress=not quiet)
+            with _each(dask, workers, _TRAINING, threads) as each: run = run_ensemble(digits, chosen, members, folder, not quiet, each)
     _finish(run, digits, report)
 
 def _resume(
     folder:Path, # of a run
     report:bool, # write a report at the end?
     quiet:bool,  # no progress bars?
+    dask:str,    # address of a scheduler, or None
+    workers:int, # how many to start here, or None
     others:list, # the other options; none may be given
 ):
     "Go on with a stopped run."
-    if any(others): raise InputError("--resume takes everything from the run's folder; give it alone")
-    from digit_recognizer.runs import DETERMINISTIC, planned_digits, read_plan
-    digits = planned_digits(folder)
-    begun_with = read_plan(folder)[DETERMINISTIC]
-    if begun_with: os.environ[DETERMINISTIC] = begun_with
-    else: os.environ.pop(DETERMINISTIC, None)
+    if any(others): raise InputError("--resume takes everything from the run's folder; give it alone, or with --dask or --workers")
+    from digit_recognizer.runs import planned_digits, read_plan, use_settings
+    digits, plan = planned_digits(folder), read_plan(folder)
+    if plan['members']==1 and (dask or workers): raise InputError(f"{folder}: is a run of one network; go on with it without --dask and --workers")
+    elsewhere = dask or workers
+    use_settings(None if elsewhere else plan['settings']['threads'], plan['settings']['deterministic'])
     from digit_recognizer.ensemble import resume_run
-    with _resumable(folder): run = resume_run(folder, not quiet, digits)
+    with _resumable(folder), _each(dask, workers, _TRAINING, plan['settings']['threads']) as each: run = resume_run(folder, not quiet, digits, each)
     _finish(run, digits, report)
+
+# %% ../nbs/20_cli.ipynb #d852c975
+@app.command('sweep')
+def _sweep(
+    recipe:Annotated[Optional[List[str]], typer.Option(help="A recipe to try, as for 'run'; may be repeated. By default 'fast'.")]=None,
+    change:Annotated[Optional[List[str]], typer.Option(
+        '--set', metavar='FIELD=VALUE,...', help='Values of a field to try, such as lr=.005,.01; may be repeated, and all combinations are tried.')]=None,
+    seeds:Annotated[int, typer.Option(min=1, help="Try each with so many seeds, which count up from the recipe's own.")]=3,
+    data:Annotated[str, typer.Option(help="As for 'run'.")]='embedded',
+    out:Annotated[Optional[Path], typer.Option(help="The folder to make, or that of the same sweep, stopped; by default the first free "
+                                                    "name in runs/.")]=None,
+    dask:_DASK=None, workers:_WORKERS=None, threads:_THREADS=None, deterministic:_DETERMINISTIC=False,
+    quiet:Annotated[bool, typer.Option('--quiet', help='No progress bars.')]=False,
+):
+    """Train by several recipes and seeds, and compare them.
+
+    Makes a folder with a run of each, and sweep.csv with mean and standard deviation of the validation accuracy. Stopped,
+    the same command with the same --out goes on. What is chosen by a sweep was chosen by its validation digits."""
+    from digit_recognizer.runs import use_settings
+    use_settings(threads if dask is None and workers is None else None, '1' if deterministic else None)
+    changes = {field: values.split(',') for field, values in _changes(change or []).items()}
+    from digit_recognizer.data import load_digits
+    from digit_recognizer.pipeline import free_folder
+    from digit_recognizer.sweep import grid, run_sweep
+    runs, digits = grid(recipe or ['fast'], changes, seeds), load_digits(data)
+    folder = out or free_folder('sweep')
+    typer.echo(f"{'sweep':<12}{len(runs)} runs, in {folder}")
+    try:
+        with _each(dask, workers, _TRAINING, threads) as each: table = run_sweep(digits, runs, folder, not quiet, each)
+    except (KeyboardInterrupt, SystemExit) as e:
+        if (folder/'sweep.json').is_file(): typer.echo(f"stopped: the finished epochs are kept; go on with the same command and --out {folder}", err=True)
+        sys.exit(130 if isinstance(e, KeyboardInterrupt) else e.code)
+    for row in table.itertuples():
+        mean = f"{row.accuracy:.3%}"+(f" ± {row.sd:.3%} ({row.lowest:.3%} to {row.highest:.3%})" if row.seeds>1 else '')
+        typer.echo(f"{row.recipe}\n{'':<12}"+(row.problem or f"{mean}, {row.seeds} seeds of {row.digits:,} digits"))
+    typer.echo(f"{'table':<12}{folder/'sweep.csv'}")
+    if any(table.problem): raise typer.Exit(2)
 
 # %% ../nbs/20_cli.ipynb #88ceaaaa
 @app.command('compare')
@@ -288,20 +356,24 @@ def _goes_on_itself(
 @app.command('predict')
 def _predict(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
-    csv:Annotated[Path, typer.Argument(help="Digits in the format of Kaggle's test.csv.")],
-    out:Annotated[Path, typer.Option(help='The submission to write; must not exist.')],
+    digits:Annotated[Path, typer.Argument(metavar='DIGITS', help="Digits in the format of Kaggle's test.csv, as CSV or Parquet; or a folder of such files.")],
+    out:Annotated[Path, typer.Option(help="The file to write; must not exist. A submission, or, if it ends in .parquet, a table that also tells "
+                                          "confidence, file and row. (Parquet needs the extra of its name.)")],
     abstain_below:Annotated[Optional[float], typer.Option(
         metavar='CONFIDENCE', help="Also write OUT-review.csv, with the answers of a lower confidence than this, "
                                    "for a person to look at; the submission stays complete. The run's report has a table of thresholds.")]=None,
+    dask:_DASK=None, workers:_WORKERS=None,
     quiet:Annotated[bool, typer.Option('--quiet', help='No progress bar.')]=False,
 ):
-    "Predict a CSV of digits, of any length, with a run's model. Stopped, the same command goes on."
+    """Predict digits, any number of them, with a run's model.
+
+    Stopped, the same command goes on, also with other workers. Where rows are wrong, all others are predicted first.
+    It is fastest after: digit_recognizer export RUN"""
     from digit_recognizer.confidence import check_threshold, write_review
-    import numpy as np
-    from digit_recognizer.data import BLOCK, check_new_file
-    from digit_recognizer.export import fastest_file, fastest_model
+    from digit_recognizer.data import check_new_file
+    from digit_recognizer.export import fastest_file
     from digit_recognizer.runs import load_run
-    from digit_recognizer.submit import predicted_csv, write_submission
+    from digit_recognizer.scoring import scored, write_scored
     check_new_file(out)
     review = out.with_name(f'{out.stem}-review.csv')
     part = out.with_name(f'.{out.name}.part')
@@ -309,10 +381,11 @@ def _predict(
         check_threshold(abstain_below)
         if not part.is_dir(): check_new_file(review) # else it may be of this very prediction, stopped
     finished = load_run(run)
-    with _goes_on_itself(part), predicted_csv(fastest_model(finished), fastest_file(finished), csv, part, progress=not quiet) as proba:
-        labels = np.concatenate([block.argmax(1).astype(np.uint8) for block in np.array_split(proba, len(proba)//BLOCK+1)])
-        looked_at = None if abstain_below is None else write_review(proba, abstain_below, review)
-        typer.echo(f"{write_submission(labels, out)}: {len(proba):,} predictions")
+    model = fastest_file(finished)
+    packages = ('ai-edge-litert',) if model.suffix=='.tflite' else _TRAINING
+    with _goes_on_itself(part), _each(dask, workers, packages, alike=False) as each, scored(model, digits, part, each, not quiet) as results:
+        looked_at = None if abstain_below is None else write_review(results, abstain_below, review)
+        typer.echo(f"{write_scored(results, out)}: {len(results):,} predictions")
         if looked_at is not None: typer.echo(f"{review}: {looked_at:,} of them to be looked at")
     if finished.info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
 

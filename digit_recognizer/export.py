@@ -22,7 +22,7 @@ from . import __version__
 from .data import InputError, check_file, check_new_file, load_embedded, quiet_stderr
 from .drawings import NORMALISER
 from .submit import predict
-from .runs import Run, cores
+from .runs import Run, threads
 
 # %% ../nbs/10_export.ipynb #4b12dc5d
 PACKAGES = {'litert': ('ai_edge_litert',), 'onnx': ('onnx', 'onnxruntime', 'tf2onnx')} # format -> what its extra brings; others need none
@@ -47,6 +47,7 @@ def _check_shapes(
 
 class LiteModel:
     "A LiteRT model; raises `InputError` for a missing package, or a file that is not one."
+    batch = 128 # whose activations fit into a core's cache: half as fast again as a thousand
     def __init__(self,
         path:str|Path, # a .tflite file
     ):
@@ -54,7 +55,7 @@ class LiteModel:
         _need('litert')
         from ai_edge_litert.interpreter import Interpreter
         try:
-            with quiet_stderr(): self.interpreter = Interpreter(model_path=str(path), num_threads=cores())
+            with quiet_stderr(): self.interpreter = Interpreter(model_path=str(path), num_threads=threads())
         except ValueError as e: raise InputError(f"{path}: LiteRT refuses this model: {str(e)[:120]!r}") from None
         takes, gives = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
         _check_shapes(path, takes['shape'].tolist(), gives['shape'].tolist())
@@ -81,7 +82,7 @@ class OnnxModel:
         _need('onnx')
         import onnxruntime
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores()
+        options.intra_op_num_threads = threads()
         try: self.session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
         except Exception as e: raise InputError(f"{path}: onnxruntime refuses this model: {str(e)[:120]!r}") from None
         _check_shapes(path, self.session.get_inputs()[0].shape, self.session.get_outputs()[0].shape)

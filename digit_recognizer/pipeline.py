@@ -18,7 +18,7 @@ from .data import BusyError, Digits, InputError
 from .preprocess import split
 from .model import calibrated
 from .train import Recipe, fit
-from .runs import DETERMINISTIC, Run, begin_run, cores, load_run, save_run, working_in
+from .runs import DETERMINISTIC, Run, begin_run, cores, load_run, save_run, threads, working_in
 from .evaluate import fit_temperature, score, temper
 from .submit import predict, write_submission
 
@@ -38,7 +38,7 @@ def _processor()->str:
 def environment()->dict: # names to versions and facts
     "Machine and versions, for run.json."
     return {'processor': _processor(), 'cores': cores(),
-            'threads': tf.config.threading.get_intra_op_parallelism_threads() or cores(),
+            'threads': tf.config.threading.get_intra_op_parallelism_threads() or threads(),
             'system': platform.system(), 'python': platform.python_version(), 'digit_recognizer': __version__,
             'tensorflow': tf.__version__, 'keras': keras.__version__, 'numpy': np.__version__,
             **{name: os.environ.get(name, '') for name in ('TF_ENABLE_ONEDNN_OPTS', DETERMINISTIC)}}
