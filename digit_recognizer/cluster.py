@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['versions', 'Cluster', 'dask_cluster']
 
-# %% ../nbs/25_cluster.ipynb #8e9974a2
+# %% ../nbs/25_cluster.ipynb #dca46cab
 import importlib.metadata
 import logging
-import os
+import pickle
 import threading
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
@@ -18,7 +18,7 @@ from itertools import islice
 from .data import InputError
 from .runs import cores, settings, use_settings
 
-# %% ../nbs/25_cluster.ipynb #beff2243
+# %% ../nbs/25_cluster.ipynb #947a3429
 def versions(
     packages:tuple, # names of distributions
 )->dict: # name -> version, None for what is not installed
@@ -40,22 +40,22 @@ def _check_versions(
 _ONE_AT_A_TIME = threading.Lock()
 
 def _task(
-    do,          # as for `one_by_one`
-    shared,      # what all jobs share
-    job:tuple,   # what the job holds
-    begin:dict,  # for `use_settings`; without a number of threads, as many as the worker has
-    wanted:dict, # package -> version
+    work:bytes,    # a pickled function of what all jobs share, and the rest of its arguments
+    settings:dict, # for `use_settings`; without a number of threads, as many as the worker has
+    wanted:dict,   # package -> version
+    *common,       # what all jobs share
 ): # what the job gives
-    "Do a job on a worker."
+    "Do a job on a worker; it is unpickled, and so imports TensorFlow, when that is told how to start."
     from distributed import get_worker
     from digit_recognizer.cluster import _ONE_AT_A_TIME # that of the worker's process
     with _ONE_AT_A_TIME:
         _check_versions(get_worker().address, versions(tuple(wanted)), wanted)
-        try: use_settings(**{**begin, 'threads': begin['threads'] or get_worker().state.nthreads})
+        try: use_settings(**{**settings, 'threads': settings['threads'] or get_worker().state.nthreads})
         except InputError as e: raise InputError(f"worker {get_worker().address}: {e}") from None
-        return do(shared, *job)
+        do, rest = pickle.loads(work)
+        return do(*common, *rest)
 
-# %% ../nbs/25_cluster.ipynb #efc1cd0c
+# %% ../nbs/25_cluster.ipynb #3143e780
 class Cluster:
     "The workers of a Dask scheduler; see `dask_cluster`. Called, it does jobs as `one_by_one` does."
     def __init__(self,
@@ -85,11 +85,14 @@ class Cluster:
         shared, # function without arguments that makes what all jobs share
     ): # yields a job and its result, as soon as it is there
         "Do jobs on the workers; raises what a job raises, and `InputError` where the cluster fails."
+        import cloudpickle
         from distributed import as_completed
-        common, jobs, running, finished = self.client.submit(shared, pure=False), iter(jobs), {}, as_completed(loop=self.client.loop)
+        def submit(do, job, *common):
+            return self.client.submit(_task, cloudpickle.dumps((do, job)), self.settings, self.wanted, *common, pure=False)
+        common, jobs, running, finished = submit(shared, ()), iter(jobs), {}, as_completed(loop=self.client.loop)
         def hand_out():
-            for job in islice(jobs, max(2*sum(self.client.nthreads().values()), 2)-len(running)):
-                future = self.client.submit(_task, do, common, job, self.settings, self.wanted, pure=False)
+            for job in islice(jobs, max(2*sum(self.client.nthreads().values())-len(running), not running)):
+                future = submit(do, job, common)
                 running[future] = job
                 finished.add(future)
         try:
@@ -100,7 +103,7 @@ class Cluster:
         finally:
             if self.client.status=='running': self.client.cancel([*running, common])
 
-# %% ../nbs/25_cluster.ipynb #44fa469a
+# %% ../nbs/25_cluster.ipynb #ab3ecec6
 def _connected(
     address:str, # of a scheduler
     seconds:float, # to wait for it

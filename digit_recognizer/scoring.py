@@ -6,7 +6,7 @@
 __all__ = ['PARQUET', 'digit_files', 'Part', 'parts_of', 'read_part', 'ModelFile', 'loaded', 'score_part', 'Scored', 'scored',
            'write_scored']
 
-# %% ../nbs/26_scoring.ipynb #f2cd0496
+# %% ../nbs/26_scoring.ipynb #f7a0f36a
 import json
 import re
 import shutil
@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 
 from .confidence import top_two
-from .data import BLOCK, PIXELS, SPAN, InputError, check_columns, check_header, locked, read_blocks, spans, whole_file
+from .data import BLOCK, PIXELS, SPAN, InputError, check_header, locked, read_blocks, spans, whole_file
 from .export import LiteModel
 from .runs import load_model, one_by_one
 from .submit import HEADER, predict
 
-# %% ../nbs/26_scoring.ipynb #a9ee828c
+# %% ../nbs/26_scoring.ipynb #11320a22
 PARQUET = '.parquet', '.pq'
 
 def digit_files(
@@ -44,7 +44,7 @@ def digit_files(
     def as_people_count(path): return [int(piece) if piece.isdecimal() else piece for piece in re.split(r'([0-9]+)', path.name)]
     return sorted(found, key=as_people_count)
 
-# %% ../nbs/26_scoring.ipynb #358e4a41
+# %% ../nbs/26_scoring.ipynb #05aa122d
 def _parquet(
     path:Path, # a Parquet file
 ): # pyarrow's ParquetFile
@@ -86,7 +86,7 @@ def parts_of(
         return [Part(file, path, i, groups.row_group(i).total_byte_size) for i in range(groups.num_row_groups)]
     return [Part(file, path, span, span[1]-span[0] if span else path.stat().st_size) for span in spans(path, False, size)]
 
-# %% ../nbs/26_scoring.ipynb #98c3af9c
+# %% ../nbs/26_scoring.ipynb #885a6aad
 def _row_group(
     part:Part, # of a Parquet file
     rows:int,  # at a time
@@ -113,7 +113,7 @@ def read_part(
     blocks = _row_group(part, rows) if isinstance(part.span, int) else read_blocks(part.path, False, rows, part.span)
     for block in blocks: yield block.reshape(-1, 28, 28)
 
-# %% ../nbs/26_scoring.ipynb #a3c60078
+# %% ../nbs/26_scoring.ipynb #3c939451
 @dataclass(frozen=True)
 class ModelFile:
     "The file of a model, as bytes."
@@ -145,7 +145,7 @@ def score_part(
     try: return np.concatenate([top_two(predict(loaded(model), x)) for x in read_part(part)])
     except InputError as e: return e
 
-# %% ../nbs/26_scoring.ipynb #178d750e
+# %% ../nbs/26_scoring.ipynb #72a64759
 class Scored:
     "The answers to all digits of a job, in order, read from the disk as they are asked for."
     def __init__(self,
@@ -224,7 +224,7 @@ def scored(
         (folder/'job.json').unlink()
     shutil.rmtree(folder, ignore_errors=True) # what a system holds on to for a while, the next job refuses
 
-# %% ../nbs/26_scoring.ipynb #27f4a388
+# %% ../nbs/26_scoring.ipynb #a9a3a577
 def _write_csv(
     results:Scored, # what was scored
     path:Path,      # file to write

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['grid', 'summary', 'run_sweep']
 
-# %% ../nbs/27_sweep.ipynb #e4bc979f
+# %% ../nbs/27_sweep.ipynb #4788aa50
 import json
 from dataclasses import asdict, replace
 from functools import partial
@@ -13,13 +13,12 @@ from itertools import product
 from pathlib import Path
 
 from .data import Digits, InputError, locked, whole_file
-from .evaluate import Score
 from .preprocess import quiet_tensorflow
 from .train import Recipe, make_recipe
 from .runs import PLAN, digits_again, load_run, one_by_one, settings_of
 from .pipeline import finish_run, run_pipeline
 
-# %% ../nbs/27_sweep.ipynb #bfad9b24
+# %% ../nbs/27_sweep.ipynb #018d1776
 def grid(
     names:list,   # of recipes, from `RECIPES`
     changes:dict, # field -> list of values, as for `make_recipe`
@@ -37,7 +36,7 @@ def grid(
             runs[run] = replace(recipe, seed=seed)
     return runs
 
-# %% ../nbs/27_sweep.ipynb #148e31a2
+# %% ../nbs/27_sweep.ipynb #d5e59ca1
 def _train_one(
     digits:Digits, # what to learn from and what to predict
     folder:Path,   # of the run
