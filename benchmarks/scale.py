@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +23,6 @@ import typer
 
 from results import command, environment, result_file, write_result
 
-TIMES = 3
 PROGRAM = [sys.executable, '-c', 'from digit_recognizer.cli import main; main()']
 
 
@@ -30,20 +30,20 @@ def watched(words, peaks):
     "Run a command; note the greatest memory of the process itself and of any other that it started, in megabytes."
     process = subprocess.Popen([*PROGRAM, *map(str, words)], stdout=subprocess.DEVNULL)
     own, theirs = 0, 0
-    while process.poll() is None:
+    while process.returncode is None:
         try:
             own = max(own, psutil.Process(process.pid).memory_info().rss)
             theirs = max([theirs]+[child.memory_info().rss for child in psutil.Process(process.pid).children(recursive=True)])
         except psutil.Error: pass # it has ended by now
-        time.sleep(.2)
+        with suppress(subprocess.TimeoutExpired): process.wait(.2)
     assert process.returncode==0, words
     peaks.append([round(own/1e6), round(theirs/1e6)])
 
 
-def cost(words, results):
+def cost(words, results, times):
     "Wall seconds, CPU-seconds (of all its processes) and memory of a command; what it wrote must be what the others wrote."
     rows, peaks = [], []
-    for _ in range(TIMES):
+    for _ in range(times):
         for path in results: shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         before, began = os.times(), time.perf_counter()
         watched(words, peaks)
@@ -70,7 +70,7 @@ def many_digits(tmp, digits, copies):
     return {'CSV': (tmp/'csv', copies*len(digits.x_test)), 'Parquet': (tmp/'parquet', copies*len(digits.x_test)), 'a small file': (few, 1000)}
 
 
-def scoring(tmp, digits, copies):
+def scoring(tmp, digits, copies, times):
     from digit_recognizer.export import export_run
     from digit_recognizer.runs import load_run, shipped_run
     run = shutil.copytree(shipped_run().folder, tmp/'run')
@@ -80,33 +80,33 @@ def scoring(tmp, digits, copies):
         size = sum(path.stat().st_size for path in ([source] if source.is_file() else source.iterdir()))
         seen = set()
         for way, more in (('without Dask', []), ('1 worker', ['--workers', 1]), ('2 workers', ['--workers', 2])):
-            row = cost(['predict', run, source, '--out', out, '--quiet', *more], [out])
+            row = cost(['predict', run, source, '--out', out, '--quiet', *more], [out], times)
             seen.add(sha(out))
             assert len(seen)==1, f'{kind}, {way}: other bytes'
             yield {'what': f'scoring, {kind}', 'way': way, 'amount': n, 'unit': 'digits', 'bytes': size, **row}
 
 
-def training(tmp, small):
-    "Two members of the default recipe, two epochs each; with the same threads a member must be the same, to the last bit."
+def training(tmp, small, times):
+    "Two members of the default recipe, a few epochs each; with the same threads a member must be the same, to the last bit."
     from digit_recognizer.runs import load_run
     seen = {}
     data = ['--data', tmp/'kaggle', '--set', 'batch=64'] if small else []
     for way, threads, more in (('without Dask, 2 threads', 2, []), ('without Dask, 1 thread', 1, []),
                                ('1 worker, 2 threads', 2, ['--workers', 1]), ('2 workers, 1 thread each', 1, ['--workers', 2])):
         out = tmp/'members'
-        row = cost(['run', '--members', 2, '--set', 'epochs=2', '--threads', threads, '--out', out, '--no-report', '--quiet', *data, *more], [out])
+        row = cost(['run', '--members', 2, '--set', f'epochs={1 if small else 2}', '--threads', threads, '--out', out, '--no-report', '--quiet', *data, *more], [out], times)
         expected = seen.setdefault(threads, load_run(out).test)
         assert np.array_equal(load_run(out).test, expected), f'{way}: other weights'
         yield {'what': 'two members', 'way': way, 'amount': 2, 'unit': 'networks', **row}
 
 
-def loading(tmp):
+def loading(tmp, times):
     "What a worker needs before its first digit: the package and the model."
     code = ("import sys, time; began = time.perf_counter(); from digit_recognizer.scoring import ModelFile, loaded; from pathlib import Path; "
             "path = Path(sys.argv[1]); loaded(ModelFile(path.name, path.read_bytes())); print(time.perf_counter()-began)")
     for name in ('model.tflite', 'model.keras'):
         seconds = [float(subprocess.run([sys.executable, '-c', code, str(tmp/'run'/name)], check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-                   for _ in range(TIMES)]
+                   for _ in range(times)]
         yield {'what': 'loading', 'way': name, 'amount': 1, 'unit': 'model', 'bytes': (tmp/'run'/name).stat().st_size, 'seconds': [round(s, 3) for s in seconds]}
 
 
@@ -118,8 +118,9 @@ def main(
     with tempfile.TemporaryDirectory() as tmp:
         from digit_recognizer.data import first_digits, load_digits
         digits = first_digits(load_digits(), 1500) if small else load_digits()
-        rows = [*scoring(Path(tmp), digits, 2 if small else 36), *loading(Path(tmp)), *training(Path(tmp), small)]
-    for row in rows: print(f"{row['what']:<28}{row['way']:<28}{sorted(row['seconds'])[TIMES//2]:>9.2f} s")
+        times = 1 if small else 3
+        rows = [*scoring(Path(tmp), digits, 2 if small else 36, times), *loading(Path(tmp), times), *training(Path(tmp), small, times)]
+    for row in rows: print(f"{row['what']:<28}{row['way']:<28}{sorted(row['seconds'])[times//2]:>9.2f} s")
     write_result(result_file('scale', out, small), {'benchmark': 'scale', 'small': small, 'environment': here, 'results': rows})
 
 

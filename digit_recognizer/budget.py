@@ -93,7 +93,8 @@ def plan(
     members:int=1,  # how many networks share the time
 )->Plan: # for one of the members
     "Measure, and choose a recipe and its epochs; raises `InputError` when not even one epoch fits."
-    if not 0<seconds<MOST: raise InputError(f"budget: {seconds:.3g} s are left; expected more than 0 and less than {MOST:,}")
+    if not seconds<MOST: raise InputError(f"budget: {seconds:.3g} s; expected less than {MOST:,}")
+    if seconds<=0: raise InputError(f"budget: the time was over {-seconds:.1f} s before the training could begin; give more minutes")
     began, n, m = perf_counter(), len(digits.x), len(digits.x_test)
     def left(): return (seconds-(perf_counter()-began))/members
     small, *larger = recipes or [RECIPES[name] for name in CANDIDATES]

@@ -91,12 +91,13 @@ def _summary(
         return (f"{what:<12}{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n"
                 f"{'':<12}95 % interval {s.interval()[0]:.2%} to {s.interval()[1]:.2%}")
     info, folder = run.info, folder or run.folder
-    unseen = 'out of fold' if 'members' in info else 'validation'
+    unseen = 'out of fold' if 'members' in info else 'validation' # each digit by the members that never saw it
     lines = [line(what, Score(info['scores'][key]['n'], info['scores'][key]['errors']))
              for key, what in (('validation', unseen), ('held_out', 'held out')) if info['scores'][key]]
     if 'members' in info:
         alone = [m['held_out' if m['held_out'] else 'validation']['accuracy'] for m in info['members']]
-        lines.append(f"{'members':<12}{len(alone)}, each by itself {min(alone):.2%} to {max(alone):.2%}")
+        where = 'held-out' if info['scores']['held_out'] else 'validation'
+        lines.append(f"{'members':<12}{len(alone)}, each by itself {min(alone):.2%} to {max(alone):.2%} on {where} digits")
     cost = info['training']
     lines.append(f"{'training':<12}{cost['seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU-seconds, "
                  f"{cost['images_per_second']:,} images/s")
@@ -115,6 +116,7 @@ def _with_corrections(
     from digit_recognizer.data import corrected
     from digit_recognizer.labels import read_corrections
     decided = read_corrections(corrections, digits.y)
+    if not decided: raise InputError(f"{corrections}: corrects nothing; fill in the column 'corrected' where a label is wrong, or leave --corrections out")
     typer.echo(f"{'corrections':<12}{len(decided):,} labels, by {corrections}")
     return corrected(digits, decided)
 
@@ -428,7 +430,7 @@ def _read(
     pages, more = read_files(paths, model, annotate, progress=not quiet)
     for path, page in pages.items():
         others = f', {len(page.others)} pieces of ink that can be no digit' if page.others else ''
-        typer.echo(f'{path}: {len(page.readings)} digits{others}\n{_page_text(page)}')
+        typer.echo(f"{path}: {len(page.readings)} digit{'s'*(len(page.readings)!=1)}{others}\n{_page_text(page)}")
     if csv and pages: typer.echo(f'{write_readings(pages, csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
     errors += more
     if len(errors)+len(pages)>1 and errors: typer.echo(f'{len(errors)} of {len(errors)+len(pages)} could not be read:', err=True)
@@ -470,17 +472,20 @@ def _verify(
 @app.command('check')
 def _check(
     file:Annotated[Path, typer.Argument(help='A submission, from this program or any other.')],
-    rows:Annotated[int, typer.Option(min=1, help='How many predictions it must have.')]=28_000,
+    rows:Annotated[Optional[int], typer.Option(min=1, help='How many predictions it must have; by default as many as the digits of the run '
+                                                           'in whose folder it stands, or 28,000.')]=None,
 ):
     "Check a submission file, line by line."
-    from digit_recognizer.submit import submission_problems
+    from digit_recognizer.runs import load_run
+    from digit_recognizer.submit import KAGGLE_ROWS, submission_problems
+    data = {}
+    with suppress(InputError): data = load_run(file.parent).info['data'] # it need not stand in a run folder
+    rows = rows or data.get('held_out', KAGGLE_ROWS)
     found = submission_problems(file, rows)
     for problem in found: typer.echo(f"{file}: {problem}", err=True)
     if found: raise typer.Exit(2)
     typer.echo(f"{file}: fine, {rows:,} predictions")
-    from digit_recognizer.runs import load_run
-    with suppress(InputError): # it need not stand in a run folder
-        if load_run(file.parent).info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
+    if data.get('rehearsal'): typer.echo(_rehearsal('the model learnt from', 'file'))
 
 @app.command('export-csv')
 def _export_csv(
@@ -519,7 +524,11 @@ def _message(
     e:Exception, # a user's mistake, or the system's refusal
 )->str: # what to print
     "An error in words, without numbers that only a system knows."
-    if isinstance(e, TyperException): return e.format_message()
+    if isinstance(e, TyperException):
+        said, context = e.format_message().removesuffix('.'), getattr(e, 'ctx', None)
+        field = next((f for f in FIELDS if said.startswith(f"No such option: --{f.replace('_', '-')} ") or said=="No such option: --"+f), '')
+        if field: return f"{said.partition(' (')[0]}; a field of the recipe is changed by --set {field}=VALUE"
+        return f"{said}; see: {context.command_path if context else 'digit_recognizer'} --help"
     return f'{e.filename}: {e.strerror}' if isinstance(e, OSError) and e.filename else str(e)
 
 def main(

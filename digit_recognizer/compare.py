@@ -26,6 +26,7 @@ class Comparison:
     only_a:int # how many the first alone misread
     only_b:int # how many the second alone misread
     both:int   # how many both misread
+    remark:str='' # what this comparison cannot tell
 
     @property
     def differ(self)->int: # 0 to n
@@ -73,7 +74,8 @@ class Comparison:
         gain, low, high = self.difference()
         return (f"{self.verdict()}\n"
                 f"Accuracy of {self.b} minus that of {self.a}: {100*gain:+.2f} points "
-                f"(95 % interval {100*low:+.2f} to {100*high:+.2f}) on {self.n:,} digits; both misread {self.both}.")
+                f"(95 % interval {100*low:+.2f} to {100*high:+.2f}) on {self.n:,} digits; both misread {self.both}."
+                + (f"\n{self.remark}" if self.remark else ''))
 
     def _repr_markdown_(self): return str(self).replace('\n', '  \n')
 
@@ -83,6 +85,15 @@ def _name(
 )->str:
     "What a run is called in a comparison."
     return f"{run.folder.resolve().name} (seed {run.info['recipe']['seed']})"
+
+def _remark(
+    runs:list, # of Run
+)->str: # empty for runs of one network
+    "What a comparison with an ensemble cannot tell."
+    names = [run.folder.resolve().name for run in runs if 'members' in run.info]
+    if not names: return ''
+    return (f"{' and '.join(names)}: judged by single members, each on the digits it left out. Their average, which is what is submitted, "
+            "is mostly better than that, and this comparison does not judge it.")
 
 def both_predicted(
     a:Run, # one run
@@ -113,7 +124,7 @@ def compare(
     shared = both_predicted(a, b)
     wrong_a, wrong_b = shared.guess_a!=shared.truth, shared.guess_b!=shared.truth
     return Comparison(_name(a), _name(b), len(shared), int((wrong_a & ~wrong_b).sum()), int((wrong_b & ~wrong_a).sum()),
-                      int((wrong_a & wrong_b).sum()))
+                      int((wrong_a & wrong_b).sum()), _remark([a, b]))
 
 # %% ../nbs/11_compare.ipynb #cecbb96f
 def disagreements(

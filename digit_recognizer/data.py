@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['FINGERPRINTS', 'PIXELS', 'BLOCK', 'SPAN', 'KEPT_SIZES', 'KEPT_FILES', 'KAGGLE_FILES', 'InputError', 'check_new_file',
            'check_file', 'whole_file', 'BusyError', 'locked', 'sha256', 'quiet_stderr', 'Digits', 'load_embedded',
-           'load_standard', 'corrected', 'check_header', 'check_columns', 'read_blocks', 'spans', 'cache_folder',
-           'read_csv', 'load_digits', 'export_csv', 'first_digits', 'describe', 'offline_cufflinks', 'count_labels',
-           'plot_counts', 'plot_digit', 'digit_grid', 'examples', 'mean_digits', 'duplicates']
+           'load_standard', 'corrected', 'looks_like_html', 'check_header', 'check_columns', 'read_blocks', 'spans',
+           'cache_folder', 'read_csv', 'load_digits', 'export_csv', 'first_digits', 'describe', 'offline_cufflinks',
+           'count_labels', 'plot_counts', 'plot_digit', 'digit_grid', 'examples', 'mean_digits', 'duplicates']
 
 # %% ../nbs/00_data.ipynb #6129b4fb
 import hashlib
@@ -225,6 +225,12 @@ def corrected(
 # %% ../nbs/00_data.ipynb #6479abd7
 PIXELS = [f'pixel{i}' for i in range(784)]
 
+def looks_like_html(
+    start:str, # the first characters of a file
+)->bool:
+    "Is it a web page, as downloads give one when the login has expired?"
+    return start.lstrip().lower().startswith(('<!doctype', '<html', '<head', '<body', '<?xml'))
+
 def check_header(
     name:str,     # the file's name, for errors
     line:str,     # the first line of the file
@@ -232,7 +238,7 @@ def check_header(
 ):
     "Raise `InputError` unless `line` is the expected header."
     if not line: raise InputError(f"{name}: the file is empty; download it again")
-    if line.lstrip()[:1]=='<':
+    if looks_like_html(line):
         raise InputError(f"{name}: this is a web page, not a CSV "
                          "(downloads give one when the login has expired); log in and download it again")
     if '\ufffd' in line or '\0' in line:
@@ -431,7 +437,7 @@ def read_csv(
 # %% ../nbs/00_data.ipynb #074138b1
 KAGGLE_FILES = ('train.csv', 'test.csv')
 _BROKEN_ZIP = zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError
-_WHERE = "get both files from the competition's data page, or use the embedded digits (--data embedded)"
+_WHERE = "give a folder or zip with both files from the competition's data page, or one of the words embedded, standard and kaggle"
 
 def _load_folder(
     folder:Path, # holds train.csv and test.csv

@@ -68,7 +68,7 @@ def train_member(
     "Train one member, or go on with it where it was stopped."
     folder, own = out/'members'/str(member), replace(recipe, seed=recipe.seed+member)
     if not (folder/'run.json').exists() or (folder/PLAN).exists():
-        if progress: print(f'member {member+1} of {members}', flush=True)
+        if progress: print(f'member {member}, the {member+1}. of {members}', flush=True)
         train = finish_run if folder.exists() else run_pipeline
         with quiet_tensorflow():
             train(*((folder, digits, own) if folder.exists() else (digits, own, folder)), progress, fold_parts(digits.y, recipe, member))

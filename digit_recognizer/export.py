@@ -185,6 +185,7 @@ def export_run(
     name, convert, use = FORMATS[to]
     _need(to)
     file, beside, about = run.folder/name, run.folder/f'{name}.json', describe_model(run)
+    if file.exists(): raise InputError(f"{file}: was exported already; remove it to have it made anew")
     check_new_file(file)
     x = load_embedded().x[:500]
     with tempfile.TemporaryDirectory(prefix='.export-', dir=run.folder) as part:

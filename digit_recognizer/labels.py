@@ -86,6 +86,7 @@ def read_corrections(
                     raise InputError(f"{where} has row {row[:12]!r}; expected 0 to {len(y)-1:,}")
                 if label!=str(y[int(row)]):
                     raise InputError(f"{where} says that row {row} is labelled {label!r}, but it is {y[int(row)]}; was this file made from other digits?")
+                new = new.removesuffix('.0') # as pandas writes a column with empty cells
                 if new and new not in set('0123456789'):
                     raise InputError(f"{where} corrects to {new!r}; expected a digit from 0 to 9, or nothing")
                 if int(row) in found: raise InputError(f"{where} has row {row}, which stood above already; keep one of the two")

@@ -295,6 +295,7 @@ def read_files(
             try: pages[path] = read_picture(picture, model)
             except InputError as e: raise InputError(f"{path}: {str(e).split(': ', 1)[1]}") from None
             if path in targets:
+                targets[path].parent.mkdir(exist_ok=True)
                 with whole_file(targets[path]) as part: annotate(picture, pages[path]).save(part, format='PNG')
         except InputError as e: errors.append(e)
         except OSError as e: errors.append(InputError(f"{targets.get(path, path)}: {e.strerror or e}"))
@@ -311,8 +312,7 @@ def _targets(
     twice = next((name for name in names if names.count(name)>1), None)
     if twice: raise InputError(f"{twice}: would be made from two pictures; read them in separate calls")
     if folder.exists() and not folder.is_dir(): raise InputError(f"{folder}: is a file, expected a folder for annotated pictures")
-    if not folder.exists():
-        check_new_file(folder)
-        folder.mkdir()
-    for name in names: check_new_file(name)
+    if not folder.exists(): check_new_file(folder)
+    else:
+        for name in names: check_new_file(name)
     return targets

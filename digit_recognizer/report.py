@@ -273,7 +273,7 @@ def _table_html(
         if value is None or value!=value: return '–'
         if isinstance(value, (int, np.integer)): return f'{value:,}'
         if not isinstance(value, (float, np.floating)): return str(value)
-        return f'{value:,.0f}' if value==int(value) and abs(value)>1 else f'{value:.4f}'
+        return f'{value:,.0f}' if value==int(value) else f'{value:.4f}'
     html = table.head(most).to_html(escape=True, border=0, formatters=[cell]*table.shape[1], na_rep='–')
     return html + (f'<p>The first {most} of {len(table):,} rows.</p>' if len(table)>most else '')
 

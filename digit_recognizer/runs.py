@@ -113,7 +113,7 @@ def load_run(
         raise InputError(f"{folder}: is not a run folder; make one with: digit_recognizer run")
     if not path.is_file():
         raise InputError(f"{folder}: is not finished; go on with: digit_recognizer run --resume RUN, the folder of the whole run" if (folder/PLAN).is_file() else
-                         f"{folder}: holds no run.json, so it is not a finished run")
+                         f"{folder}: holds no run.json, so it is not a finished run; give the folder of one, or make one with: digit_recognizer run")
     try: info = json.loads(path.read_text(encoding='utf-8'))
     except ValueError: raise InputError(f"{path}: not valid JSON; the run cannot be read") from None
     if not isinstance(info, dict) or info.get('format')!=FORMAT or not RUN_KEYS<=info.keys():

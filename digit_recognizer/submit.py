@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .data import InputError, check_file, whole_file
+from .data import InputError, check_file, looks_like_html, whole_file
 
 # %% ../nbs/05_submit.ipynb #b2ed3345
 def predict(
@@ -42,7 +42,7 @@ def _header_problem(
 )->str: # what is wrong, or ''
     "What is wrong with a submission's header."
     if line==HEADER: return ''
-    if line[:1]=='<': return "the file is a web page, not a CSV"
+    if looks_like_html(line): return "the file is a web page, not a CSV"
     if line.split(',')[-2:]==HEADER.split(','):
         return f"an index column stands before {HEADER}; write it with index=False"
     if '\ufffd' in line or '\0' in line: return "the file is not plain UTF-8 text"

@@ -95,8 +95,8 @@ def _model(
     if digits is None or digits.fingerprint!=run.info['data']['fingerprint']: return Finding('model', None, 'cannot be asked again without its digits')
     x, then = digits.x_test[:SAMPLE], run.test[:SAMPLE]
     apart = max(float(np.abs(predict(model, x)-then).max()) for model in {run.model, fastest_model(run)})
-    return Finding('model', apart<=NEAR, f"asked {min(SAMPLE, len(run.test))} digits again, its probabilities "
-                   + (f"are within {NEAR} of what they were" if apart<=NEAR else f"differ by up to {apart:.2g}"))
+    return Finding('model', apart<=NEAR, f"asked {min(SAMPLE, len(run.test))} digits again, "
+                   + (f"within {NEAR} of what it said" if apart<=NEAR else f"its probabilities differ by up to {apart:.2g}"))
 
 # %% ../nbs/24_verify.ipynb #595fc3cc
 def verify(
