@@ -9,7 +9,6 @@ probabilities. Then what a user may get wrong.
 """
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile

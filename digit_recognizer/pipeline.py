@@ -9,6 +9,7 @@ __all__ = ['environment', 'free_folder', 'data_info', 'scores', 'run_pipeline', 
 import os
 import platform
 import shutil
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +18,7 @@ from . import __version__
 from .data import BusyError, Digits, InputError
 from .preprocess import split
 from .model import calibrated
-from .train import Recipe, fit
+from .train import Alone, LostWorker, Recipe, fit
 from .runs import DETERMINISTIC, Run, begin_run, cores, load_run, save_run, threads, working_in
 from .evaluate import fit_temperature, score, temper
 from .submit import predict, write_submission
@@ -87,13 +88,15 @@ def run_pipeline(
     out:str|Path,       # the run folder; must not exist
     progress:bool=True, # show progress bars?
     parts:tuple|None=None, # rows to learn from and rows to validate on; by default `split` by the recipe
-)->Run:
+    strategy:Alone=Alone(), # who shares the training; others are made by `distribute`
+)->Run|None: # None on a worker that only helps
     """Split, train, score, predict and write the run folder; stopped, it leaves what `finish_run`, given the same, goes on with.
     Raises `InputError` before any work if `out` exists."""
-    out = begin_run(out, digits, asdict(recipe), whole=parts is None)
-    try: return finish_run(out, digits, recipe, progress, parts)
-    except InputError as e:
-        if not isinstance(e, BusyError): shutil.rmtree(out) # a mistake of the user's: there is nothing to go on with
+    out = Path(out).resolve()
+    strategy.first(lambda: bool(begin_run(out, digits, asdict(recipe), whole=parts is None)))
+    try: return finish_run(out, digits, recipe, progress, parts, strategy)
+    except InputError as e: # a mistake of the user's: there is nothing to go on with
+        if strategy.chief and not isinstance(e, (BusyError, LostWorker)): shutil.rmtree(out)
         raise
 
 def finish_run(
@@ -102,10 +105,15 @@ def finish_run(
     recipe:Recipe,      # the planned one
     progress:bool=True, # show progress bars?
     parts:tuple|None=None, # rows to learn from and rows to validate on; by default `split` by the recipe
-)->Run:
+    strategy:Alone=Alone(), # who shares the training
+)->Run|None: # None on a worker that only helps
     "Do what a run's plan says, from the last finished epoch on."
-    with working_in(out):
-        if not (out/'run.json').exists(): _train_and_write(out, digits, recipe, progress, parts)
+    with ExitStack() as held:
+        def begin():
+            held.enter_context(working_in(out))
+            return not (out/'run.json').exists()
+        if strategy.first(begin): _train_and_write(out, digits, recipe, progress, parts, strategy)
+        if not strategy.chief: return None
         shutil.rmtree(out/'training', ignore_errors=True)
     return load_run(out)
 
@@ -115,10 +123,12 @@ def _train_and_write(
     recipe:Recipe,   # how to train
     progress:bool,   # show progress bars?
     parts:tuple|None, # rows to learn from and rows to validate on
+    strategy:Alone,  # who shares the training; what comes after it, the chief does
 ):
     "Everything that a run does; `run.json` comes last."
     train, val = parts or split(digits.y, recipe.val, recipe.seed, recipe.stratify)
-    fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress, out/'training')
+    fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress, out/'training', strategy)
+    if not strategy.chief: return
     proba = predict(fitted.model, digits.x[val])
     temperature = fit_temperature(digits.y[val], proba)
     proba, test = temper(proba, temperature), temper(predict(fitted.model, digits.x_test, progress=progress), temperature)
@@ -128,6 +138,6 @@ def _train_and_write(
              {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
               'recipe': asdict(recipe), 'data': data_info(digits),
               'split': {'train': len(train), 'validation': len(val)},
-              'scores': scores(digits, val, proba, test), 'temperature': temperature, 'training': _training_info(fitted, len(train)),
+              'scores': scores(digits, val, proba, test), 'temperature': temperature, 'training': _training_info(fitted, len(train)) | strategy.info(),
               'environment': environment()})
 

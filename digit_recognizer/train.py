@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCHEDULES', 'WEIGHTS', 'RECIPES', 'STATE', 'Recipe', 'make_recipe', 'Recorder', 'learning_rate', 'best_epoch',
-           'Checkpoint', 'Fit', 'compiled', 'fit', 'plot_curve']
+           'Checkpoint', 'Fit', 'compiled', 'LostWorker', 'Alone', 'fit', 'plot_curve']
 
 # %% ../nbs/03_train.ipynb #bf6dfd90
 import hashlib
@@ -139,7 +139,7 @@ class Recorder(keras.callbacks.Callback):
         spent = [now-then for now, then in zip((time.perf_counter(), time.process_time()), self.began)]
         self.rows.append({'epoch': epoch+1,
                           **{k: logs[k] for k in ('loss', 'accuracy', 'val_loss', 'val_accuracy')},
-                          'lr': float(self.model.optimizer.learning_rate),
+                          'lr': float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)),
                           'seconds': spent[0], 'cpu_seconds': spent[1]})
         self.bar.set_postfix_str(f"validation {logs['val_accuracy']:.2%}")
 
@@ -180,12 +180,15 @@ class Checkpoint(keras.callbacks.Callback):
         y:np.ndarray,      # the labels that are learnt from
         recorder:Recorder, # keeps the curve
         plateau,           # Keras' ReduceLROnPlateau
+        writes:bool=True,  # keep states, or only go on from one?
+        replicas:int=1,    # how many share each batch
     ):
         super().__init__()
         self.folder, self.recorder, self.plateau, self.remembered = folder, recorder, plateau, {}
-        self.epochs, self.best = recipe.epochs, recipe.weights=='best'
+        self.epochs, self.best, self.writes = recipe.epochs, recipe.weights=='best', writes
         self.of = {'recipe': asdict(recipe), 'labels': hashlib.sha256(y).hexdigest(), 'TensorFlow': tf.__version__, 'Keras': keras.__version__}
-        folder.mkdir(exist_ok=True)
+        if replicas>1: self.of['number of replicas'] = replicas
+        if writes: folder.mkdir(exist_ok=True)
 
     def variables(self, epoch:int)->Path:
         "The file with the variables after an epoch, counted from 1."
@@ -202,12 +205,12 @@ class Checkpoint(keras.callbacks.Callback):
         if not (self.folder/STATE).exists(): return 0
         try:
             state = json.loads((self.folder/STATE).read_text(encoding='utf-8'))
-            other = [name for name, value in self.of.items() if state['of'][name]!=value]
+            other = [name for name in {**self.of, **state['of']} if state['of'].get(name)!=self.of.get(name)]
             if not other: self.load(model, len(state['rows']))
             self.recorder.rows, self.remembered = state['rows'], state['plateau']
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
             raise InputError(f"{self.folder}: the state is damaged ({e}); start a new run") from None
-        if other: raise InputError(f"{self.folder}: holds the state of a training with another {' and '.join(other)}; start a new run")
+        if other: raise InputError(f"{self.folder}: holds the state of a training with another {' and '.join(other)}; go on with the same, or start a new run")
         return len(state['rows'])
 
     def on_train_begin(self, logs=None): vars(self.plateau).update(self.remembered)
@@ -215,7 +218,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         rows = self.recorder.rows
         last = len(rows)==self.epochs
-        if not self.recorder.finite: return
+        if not self.recorder.finite or not self.writes: return
         if not last or self.best:
             with whole_file(self.variables(len(rows)), replace=True) as part: np.savez(part, *[v.numpy() for v in _variables(self.model)])
         if last: return
@@ -252,6 +255,41 @@ def compiled(
                   metrics=['accuracy'])
     return model
 
+# %% ../nbs/03_train.ipynb #6286b266
+class LostWorker(InputError):
+    "Another worker of a training on several machines is gone; all have to be started again."
+
+class Alone:
+    "One process that shares its work with nobody."
+    chief:bool=True # does this process write, and show progress?
+    replicas:int=1  # how many parts a batch is cut into
+
+    def accept(self, recipe:Recipe, folder:Path|None):
+        "Raise `InputError` for a recipe that cannot be shared."
+
+    def same(self, **facts):
+        "Raise `InputError` on all workers unless they know the same."
+
+    def first(self, do)->bool: # what `do` says
+        "Let the chief do something before anyone goes on; tell all what came of it."
+        return bool(do())
+
+    def compiled(self, recipe:Recipe, steps:int)->keras.Model:
+        "A new network, where it will be trained."
+        return compiled(recipe, steps)
+
+    def train(self, model, data, **kwargs):
+        "Keras' `fit`."
+        model.fit(data, shuffle=False, verbose=0, **kwargs)
+
+    def trained(self, model, recipe:Recipe)->keras.Model:
+        "The trained network, where it will be used."
+        return model
+
+    def info(self)->dict:
+        "What run.json says about who shared the training."
+        return {}
+
 # %% ../nbs/03_train.ipynb #bb7784a8
 def fit(
     recipe:Recipe,        # how to train
@@ -261,30 +299,33 @@ def fit(
     y_val:np.ndarray,     # their labels, (m,)
     progress:bool=True,   # show a progress bar?
     folder:Path|None=None, # where the state after each epoch is kept, to go on from there; None keeps none
+    strategy:Alone=Alone(), # who shares the work; others are made by `distribute`
 )->Fit:
     "Train a network; the same seed gives the same weights on the same machine, stopped on the way or not."
     import pandas as pd
+    strategy.accept(recipe, folder)
     if folder is None and recipe.weights=='best':
-        with tempfile.TemporaryDirectory() as tmp: return fit(recipe, x, y, x_val, y_val, progress, Path(tmp))
+        with tempfile.TemporaryDirectory() as tmp: return fit(recipe, x, y, x_val, y_val, progress, Path(tmp), strategy)
+    strategy.same(recipe=asdict(recipe), training_digits=(x, y), validation_digits=(x_val, y_val), versions=(tf.__version__, keras.__version__))
     steps = steps_per_epoch(len(x), recipe.batch)
-    model = compiled(recipe, steps*recipe.epochs)
-    recorder = Recorder(steps, recipe.epochs, progress)
+    model = strategy.compiled(recipe, steps*recipe.epochs)
+    recorder = Recorder(steps, recipe.epochs, progress and strategy.chief)
     plateau = keras.callbacks.ReduceLROnPlateau('val_accuracy', factor=.5, patience=3, min_lr=1e-5, mode='max')
-    checkpoint = Checkpoint(folder, recipe, y, recorder, plateau) if folder else None
+    checkpoint = Checkpoint(folder, recipe, y, recorder, plateau, strategy.chief, strategy.replicas) if folder else None
     done = checkpoint.restore(model) if checkpoint else 0
+    strategy.same(finished_epochs=done)
     data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, recipe.rotation, recipe.shift, recipe.zoom, done)
     val = tf.data.Dataset.from_tensor_slices((x_val[..., None], one_hot(y_val))).batch(700)
     callbacks = ([recorder] + [plateau]*(recipe.schedule=='plateau') + [checkpoint]*(checkpoint is not None)
                  + [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]*(recipe.weights=='averaged'))
-    model.fit(data, epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps, validation_data=val, shuffle=False,
-              verbose=0, callbacks=callbacks)
+    strategy.train(model, data, epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps, validation_data=val, callbacks=callbacks)
     curve = pd.DataFrame(recorder.rows)
     if not recorder.finite:
         raise InputError(f"training diverged in epoch {recorder.epoch+1}: the loss is no number any more; "
                          f"lower lr, which is {recipe.lr}")
     kept = best_epoch(recorder.rows) if recipe.weights=='best' else len(curve)
     if recipe.weights=='best': checkpoint.load(model, kept)
-    return Fit(look_around(model, recipe.views), curve, recipe, kept)
+    return Fit(look_around(strategy.trained(model, recipe), recipe.views), curve, recipe, kept)
 
 # %% ../nbs/03_train.ipynb #83616ef6
 def plot_curve(
