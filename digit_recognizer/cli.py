@@ -49,6 +49,22 @@ _THREADS = Annotated[Optional[int], typer.Option('--threads', min=1, help="Threa
 _DETERMINISTIC = Annotated[bool, typer.Option('--deterministic', help="TensorFlow's deterministic operations: the same seed gives the same "
                                                                      "bits, whatever runs beside.")]
 
+_STRATEGY = Annotated[Optional[str], typer.Option('--strategy', help="Let one network be trained by 'mirrored', all GPUs of this machine, or by 'workers': this "
+                                                                      "command on several machines, each with its own TF_CONFIG, and a folder --out that all see.")]
+_WAIT = Annotated[float, typer.Option('--wait', min=0, help="Seconds in which all workers of --strategy workers must have been started.")]
+
+def _shared_by(
+    strategy:str, # 'mirrored', 'workers' or None
+    wait:float,   # seconds for all workers to come
+): # as `Alone`
+    "Who shares a training; to be asked before TensorFlow does anything."
+    if strategy not in (None, 'mirrored', 'workers'): raise InputError(f"--strategy {strategy}: expected mirrored or workers")
+    if strategy is None:
+        from digit_recognizer.train import Alone
+        return Alone()
+    from digit_recognizer.distribute import mirrored, workers
+    return mirrored() if strategy=='mirrored' else workers(wait)
+
 @contextmanager
 def _each(
     dask:str,       # address of a scheduler, or None
@@ -121,11 +137,12 @@ def _with_corrections(
     return corrected(digits, decided)
 
 def _finish(
-    run,         # a finished Run
+    run,         # a finished Run; None on a worker that only helped
     digits,      # Digits it was made with
     report:bool, # write report.html?
 ):
     "Report and summary."
+    if run is None: return typer.echo(f"{'helped':<12}the first worker writes the run")
     if report:
         from digit_recognizer.report import write_report
         try: write_report(run, digits)
@@ -176,7 +193,8 @@ def _run(
                             "else from its folder.")]=None,
     corrections:Annotated[Optional[Path], typer.Option(
         metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]=None,
-    dask:_DASK=None, workers:_WORKERS=None, threads:_THREADS=None, deterministic:_DETERMINISTIC=False,
+    dask:_DASK=None, workers:_WORKERS=None, strategy:_STRATEGY=None, wait:_WAIT=300, threads:_THREADS=None,
+    deterministic:_DETERMINISTIC=False,
     out:Annotated[Optional[Path], typer.Option(
         help='The run folder to make; by default the first free name in runs/.')]=None,
     report:Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]=True,
@@ -184,14 +202,17 @@ def _run(
 ):
     "Train, score and write a submission."
     began = perf_counter()
-    if resume: return _resume(resume, report, quiet, dask, workers, [data!='embedded', recipe, change, seed is not None, members>1,
+    if resume: return _resume(resume, report, quiet, dask, workers, strategy, wait, [data!='embedded', recipe, change, seed is not None, members>1,
                                                                      minutes is not None, corrections, threads, deterministic, out])
     from digit_recognizer.runs import use_settings
     use_settings(threads if dask is None and workers is None else None, '1' if deterministic else None)
     if members==1 and (dask or workers):
         raise InputError("--dask and --workers train several networks at once; say how many by --members, or use the command sweep")
     if minutes is not None and (dask or workers): raise InputError("--minutes measures this machine alone; give it without --dask and --workers")
-    if out and out.exists():
+    if strategy and (members>1 or minutes is not None or dask or workers):
+        raise InputError("--strategy trains one network; give it without --members, --minutes, --dask and --workers")
+    if strategy=='workers' and not out: raise InputError("--strategy workers: say by --out which run folder all of them mean, one that all see")
+    if out and out.exists() and strategy!='workers': # where the first worker makes it, and tells the others
         raise InputError(f"{out} exists and is left as it is; give another --out, or remove it first")
     changes = _changes(change or [])
     if seed is not None:
@@ -199,6 +220,7 @@ def _run(
         changes['seed'] = seed
     if minutes is not None and 'epochs' in changes:
         raise InputError("--minutes and --set epochs=…: give one of them, since minutes choose the epochs")
+    shared_by = _shared_by(strategy, wait)
     from digit_recognizer.data import load_digits
     from digit_recognizer.train import make_recipe
     chosen = make_recipe(recipe or 'fast', changes)
@@ -217,7 +239,7 @@ def _run(
     from digit_recognizer.pipeline import free_folder, run_pipeline
     folder = out or free_folder(chosen.name if members==1 else f'{chosen.name}-{members}-members')
     with _resumable(folder):
-        if members==1: run = run_pipeline(digits, chosen, folder, progress=not quiet)
+        if members==1: run = run_pipeline(digits, chosen, folder, not quiet, strategy=shared_by)
         else:
             from digit_recognizer.ensemble import run_ensemble
             typer.echo(f"{'members':<12}{members}; if stopped, go on with --resume {folder}")
@@ -230,17 +252,21 @@ def _resume(
     quiet:bool,  # no progress bars?
     dask:str,    # address of a scheduler, or None
     workers:int, # how many to start here, or None
+    strategy:str, # who shares the training, or None
+    wait:float,  # seconds for all workers to come
     others:list, # the other options; none may be given
 ):
     "Go on with a stopped run."
-    if any(others): raise InputError("--resume takes everything from the run's folder; give it alone, or with --dask or --workers")
+    if any(others): raise InputError("--resume takes everything from the run's folder; give it alone, or with --dask, --workers or --strategy")
     from digit_recognizer.runs import planned_digits, read_plan, use_settings
     digits, plan = planned_digits(folder), read_plan(folder)
     if plan['members']==1 and (dask or workers): raise InputError(f"{folder}: is a run of one network; go on with it without --dask and --workers")
     elsewhere = dask or workers
     use_settings(None if elsewhere else plan['settings']['threads'], plan['settings']['deterministic'])
+    shared_by = _shared_by(strategy, wait)
     from digit_recognizer.ensemble import resume_run
-    with _resumable(folder), _each(dask, workers, _TRAINING, plan['settings']['threads']) as each: run = resume_run(folder, not quiet, digits, each)
+    with _resumable(folder), _each(dask, workers, _TRAINING, plan['settings']['threads']) as each:
+        run = resume_run(folder, not quiet, digits, each, shared_by)
     _finish(run, digits, report)
 
 # %% ../nbs/20_cli.ipynb #d852c975

@@ -16,7 +16,7 @@ import numpy as np
 from .data import Digits, InputError
 from .preprocess import quiet_tensorflow, steps_per_epoch
 from .model import ensemble
-from .train import Recipe
+from .train import Alone, Recipe
 from .runs import PLAN, Run, begin_run, digits_again, load_run, one_by_one, planned_digits, read_plan, save_run, settings_of, working_in
 from .submit import write_submission
 from .pipeline import data_info, environment, finish_run, run_pipeline, scores
@@ -160,7 +160,8 @@ def resume_run(
     progress:bool=True, # show progress?
     digits:Digits|None=None, # the planned ones, where they were read already
     each=one_by_one,    # where the members of an ensemble are trained
-)->Run:
+    strategy:Alone=Alone(), # who shares the training of a run of one network
+)->Run|None: # None on a worker that only helps
     """Go on with a stopped run, to what it would have come to without the stop;
     raises `InputError` if there is none, or its digits have changed."""
     out = Path(out).resolve()
@@ -170,5 +171,7 @@ def resume_run(
     except TypeError as e: raise InputError(f"{out/PLAN}: cannot be understood ({e}); start a new run") from None
     if plan['settings']!=settings_of(each):
         raise InputError(f"{out}: was begun with {plan['settings']}, not with {settings_of(each)} as here; go on by: digit_recognizer run --resume {out}")
-    if plan['members']==1: return finish_run(out, digits, recipe, progress)
+    if plan['strategy']!=strategy.info():
+        raise InputError(f"{out}: was begun by {plan['strategy'] or 'one process alone'}, not by {strategy.info() or 'one process alone'}; go on with the same --strategy")
+    if plan['members']==1: return finish_run(out, digits, recipe, progress, strategy=strategy)
     return _finish_ensemble(out, digits, recipe, plan['members'], progress, each)

@@ -93,7 +93,7 @@ def run_pipeline(
     """Split, train, score, predict and write the run folder; stopped, it leaves what `finish_run`, given the same, goes on with.
     Raises `InputError` before any work if `out` exists."""
     out = Path(out).resolve()
-    strategy.first(lambda: bool(begin_run(out, digits, asdict(recipe), whole=parts is None)))
+    strategy.first(lambda: bool(begin_run(out, digits, asdict(recipe), strategy=strategy.info(), whole=parts is None)))
     try: return finish_run(out, digits, recipe, progress, parts, strategy)
     except InputError as e: # a mistake of the user's: there is nothing to go on with
         if strategy.chief and not isinstance(e, (BusyError, LostWorker)): shutil.rmtree(out)

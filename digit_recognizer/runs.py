@@ -181,12 +181,13 @@ def begin_run(
     recipe:dict,   # of every member, but for the seed
     members:int=1, # how many networks
     begun_with:dict|None=None, # what TensorFlow shall start with; by default what it has here
+    strategy:dict|None=None, # what run.json will say about who shared the training; None if nobody does
     whole:bool=True, # can it be gone on with by itself? not a member of an ensemble, whose digits are dealt by that
 )->Path: # the folder
     "Make a run's folder, with its plan; raises `InputError` if `out` exists or cannot be made."
     out = Path(out).resolve()
     plan = {'format': FORMAT, 'recipe': recipe, 'members': members, 'whole': whole, 'source': str(digits.path or digits.source),
-            'corrections': digits.corrections, 'fingerprint': digits.fingerprint, 'settings': begun_with or settings()}
+            'corrections': digits.corrections, 'fingerprint': digits.fingerprint, 'settings': begun_with or settings(), 'strategy': strategy or {}}
     part = out.with_name(f'.{out.name}.part-{os.getpid()}') if out.name else out
     if out.exists():
         raise InputError(f"{out} exists and is left as it is; give another name, remove it first, or go on with it by --resume")
@@ -200,7 +201,7 @@ def begin_run(
 
 def read_plan(
     out:str|Path, # the folder of a run that was stopped
-)->dict: # recipe, members, source, corrections (row -> label), fingerprint, settings
+)->dict: # recipe, members, source, corrections (row -> label), fingerprint, settings, strategy
     "Read and check a run's plan; raises `InputError` if there is nothing to go on with."
     path = Path(out)/PLAN
     if not path.is_file():
@@ -212,7 +213,7 @@ def read_plan(
         if plan['format']!=FORMAT or type(plan['members']) is not int or plan['members']<1: raise ValueError('another format')
         plan['settings'] = {'threads': int(plan['settings']['threads']), 'deterministic': str(plan['settings']['deterministic'])}
         if not plan['whole']: raise InputError(f"{out}: is a part of another run; go on with that")
-        return {key: plan[key] for key in ('recipe', 'members', 'source', 'corrections', 'fingerprint', 'settings')}
+        return {key: plan[key] for key in ('recipe', 'members', 'source', 'corrections', 'fingerprint', 'settings', 'strategy')}
     except InputError: raise
     except (ValueError, TypeError, KeyError, AttributeError) as e:
         raise InputError(f"{path}: cannot be understood ({e}); start a new run") from None

@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 import zipfile
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def make_recipe(
     if name not in RECIPES:
         raise InputError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
     types, new = {f.name: f.type for f in fields(Recipe) if f.name!='name'}, {}
-    for field, value in dict(changes).items():
+    for field, value in dict(changes or {}).items():
         if field not in types:
             raise InputError(f"unknown recipe field {field!r}; expected one of {', '.join(types)}")
         try: new[field] = _from_text(value, types[field]) if isinstance(value, str) else value
@@ -117,7 +118,7 @@ class Recorder(keras.callbacks.Callback):
         progress:bool, # show the bar?
     ):
         super().__init__()
-        self.steps, self.epochs, self.progress, self.rows = steps, epochs, progress, []
+        self.steps, self.epochs, self.progress, self.rows, self.bar = steps, epochs, progress, [], None
 
     def on_train_begin(self, logs=None):
         from tqdm.auto import tqdm
@@ -143,7 +144,9 @@ class Recorder(keras.callbacks.Callback):
                           'seconds': spent[0], 'cpu_seconds': spent[1]})
         self.bar.set_postfix_str(f"validation {logs['val_accuracy']:.2%}")
 
-    def on_train_end(self, logs=None): self.bar.close()
+    def close(self):
+        "Leave the bar as it is, and the terminal to whoever comes next."
+        if self.bar is not None: self.bar.close()
 
 # %% ../nbs/03_train.ipynb #d58292d6
 def learning_rate(
@@ -318,7 +321,8 @@ def fit(
     val = tf.data.Dataset.from_tensor_slices((x_val[..., None], one_hot(y_val))).batch(700)
     callbacks = ([recorder] + [plateau]*(recipe.schedule=='plateau') + [checkpoint]*(checkpoint is not None)
                  + [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]*(recipe.weights=='averaged'))
-    strategy.train(model, data, epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps, validation_data=val, callbacks=callbacks)
+    with closing(recorder): strategy.train(model, data, epochs=recipe.epochs, initial_epoch=done, steps_per_epoch=steps, validation_data=val,
+                                           callbacks=callbacks)
     curve = pd.DataFrame(recorder.rows)
     if not recorder.finite:
         raise InputError(f"training diverged in epoch {recorder.epoch+1}: the loss is no number any more; "
