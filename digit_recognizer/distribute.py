@@ -20,7 +20,6 @@ from pathlib import Path
 
 from .data import InputError
 from .preprocess import quiet_tensorflow
-from .model import build
 from .train import Alone, LostWorker, Recipe, compiled
 
 import keras
@@ -357,11 +356,10 @@ class Replicas(Alone):
         return logs
 
     def trained(self, model, recipe:Recipe)->keras.Model:
-        "The trained network in this process alone, to predict with and to save."
-        alone = build(recipe.network, recipe.width, recipe.seed)
-        alone.set_weights(model.get_weights())
+        "The trained network in this process alone."
+        bare = super().trained(model, recipe)
         self.exchange(0) # nobody needs the chief's files any more
-        return alone
+        return bare
 
     def info(self)->dict:
         "What run.json says about who shared the training."

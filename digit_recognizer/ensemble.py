@@ -6,6 +6,7 @@
 __all__ = ['folds', 'fold_parts', 'out_of_fold', 'train_member', 'run_ensemble', 'resume_run']
 
 # %% ../nbs/08_ensemble.ipynb #efdbe558
+import platform
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -65,7 +66,8 @@ def train_member(
     member:int,    # which of them, from 0
     progress:bool, # show progress?
 )->dict: # its scores
-    "Train one member, or go on with it where it was stopped."
+    "Train one member, or go on with it where it was stopped; raises `InputError` where the ensemble's folder is not to be seen."
+    if not (out/PLAN).is_file(): raise InputError(f"{out}: is not there for {platform.node()}; every worker has to see the same folders")
     folder, own = out/'members'/str(member), replace(recipe, seed=recipe.seed+member)
     if not (folder/'run.json').exists() or (folder/PLAN).exists():
         if progress: print(f'member {member}, the {member+1}. of {members}', flush=True)

@@ -8,6 +8,7 @@ __all__ = ['PARQUET', 'digit_files', 'Part', 'parts_of', 'read_part', 'ModelFile
 
 # %% ../nbs/26_scoring.ipynb #f7a0f36a
 import json
+import platform
 import re
 import shutil
 import tempfile
@@ -142,6 +143,7 @@ def score_part(
     part:Part,       # what to predict
 )->np.ndarray|InputError: # records of `top_two`, one a digit; or what is wrong with the part
     "Predict a part of a file, a block at a time."
+    if not part.path.exists(): return InputError(f"{part.path}: is not there for {platform.node()}; every worker has to see the same files")
     try: return np.concatenate([top_two(predict(loaded(model), x)) for x in read_part(part)])
     except InputError as e: return e
 

@@ -7,6 +7,7 @@ __all__ = ['grid', 'summary', 'run_sweep']
 
 # %% ../nbs/27_sweep.ipynb #4788aa50
 import json
+import platform
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
@@ -44,6 +45,7 @@ def _train_one(
     progress:bool, # show progress bars?
 )->dict|InputError: # its scores, or why there are none
     "Train by one recipe, or go on where that was stopped."
+    if not folder.parent.is_dir(): raise InputError(f"{folder.parent}: is not there for {platform.node()}; every worker has to see the same folders")
     if (folder/'run.json').exists() and not (folder/PLAN).exists(): return load_run(folder).info['scores']
     if progress: print(folder.name, flush=True)
     try:

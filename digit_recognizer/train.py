@@ -286,8 +286,10 @@ class Alone:
         model.fit(data, shuffle=False, verbose=0, **kwargs)
 
     def trained(self, model, recipe:Recipe)->keras.Model:
-        "The trained network, where it will be used."
-        return model
+        "The trained network, to predict with and to save: without what only its training needed, which is twice as large."
+        bare = build(recipe.network, recipe.width, recipe.seed)
+        bare.set_weights(model.get_weights())
+        return bare
 
     def info(self)->dict:
         "What run.json says about who shared the training."
