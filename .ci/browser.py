@@ -21,7 +21,12 @@ LIMIT = 3_000_000  # bytes of a page, beside plotly.js
 FACTS = """figure => {
     const places = [...document.querySelectorAll(figure)];
     const drawn = f => f.querySelector('svg.main-svg') && f.querySelector('.trace, image, path.point, .heatmaplayer image');
-    return {places: places.length, drawn: places.filter(drawn).length,
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), raw = [];
+    while (texts.nextNode()) {
+        const {textContent, parentElement} = texts.currentNode;
+        if (textContent.includes('](') && !parentElement.closest('code, pre, script, style, noscript')) raw.push(textContent.trim().slice(0, 60));
+    }
+    return {raw, places: places.length, drawn: places.filter(drawn).length,
             nameless: places.filter(f => f.matches('[role=img]') && ['', 'figure'].includes(f.ariaLabel)).length,
             h1: document.querySelectorAll('h1').length, width: document.documentElement.scrollWidth,
             ids: [...document.querySelectorAll('[id]')].map(e => e.id), links: [...document.links].map(a => a.href)}
@@ -70,6 +75,7 @@ class Visit:
         facts = self.page.evaluate(FACTS, figure)
         wrong = [f"{facts['drawn']} drawings for {facts['places']} figures"] * (facts["drawn"] != facts["places"])
         wrong += [f"{facts['nameless']} figures without a text in their place"] * bool(facts["nameless"])
+        wrong += [f"Markdown that was left as it is: {text}" for text in facts["raw"]]
         wrong += [f"{facts['h1']} main headings"] * (facts["h1"] != 1)
         wrong += [f"must be scrolled sideways: {facts['width']} wide"] * (facts["width"] > width)
         self.wrong += [f"at {width}: {w}" for w in wrong]

@@ -1,5 +1,5 @@
-"""Open notebooks in JupyterLab (and in Notebook, if it is installed) in Chromium: their saved figures are drawn, with nothing
-fetched from elsewhere; see CONTRIBUTING.md."""
+"""Open notebooks in JupyterLab (and in Notebook, if it is installed) in Chromium: there are saved figures, and they are drawn,
+with no error and nothing fetched from elsewhere; see CONTRIBUTING.md."""
 import argparse
 import importlib.util
 import json
@@ -66,7 +66,8 @@ def serve(folder):
 
 def visit(context, site, address, want, shot):
     "What is wrong with one notebook's figures."
-    page, elsewhere = context.new_page(), set()
+    page, elsewhere, errors = context.new_page(), set(), []
+    page.on("pageerror", lambda e: errors.append(f"error: {e}"))
 
     def guard(route):
         if route.request.url.startswith((site, "data:", "blob:")):
@@ -88,7 +89,8 @@ def visit(context, site, address, want, shot):
     if shot:
         page.screenshot(path=shot)
     page.close()
-    return [f"{len(drawn)} drawings for {want} figures"] * (len(drawn) != want) + [f"fetched from elsewhere: {url}" for url in sorted(elsewhere)]
+    wrong = [f"{len(drawn)} drawings for {want} figures"] * (len(drawn) != want) + errors
+    return wrong + [f"fetched from elsewhere: {url}" for url in sorted(elsewhere)]
 
 
 def main():
@@ -98,6 +100,7 @@ def main():
     if args.screens:
         args.screens.mkdir(parents=True, exist_ok=True)
     apps = {"JupyterLab": "lab/workspaces/{0}/tree/{0}"} | ({"Notebook": "notebooks/{0}"} if importlib.util.find_spec("notebook") else {})
+    saved = {name: figures(Path("nbs", f"{name}.ipynb")) for name in STAGES}
     failed = 0
     with tempfile.TemporaryDirectory() as tmp, sync_playwright() as p:
         server, site, token = serve(Path(tmp))
@@ -107,14 +110,15 @@ def main():
             for app, path in apps.items():
                 for name in STAGES:
                     shot = args.screens and args.screens / f"{app}-{name}.png"
-                    wrong = visit(context, site, f"{site}/{path.format(name)}.ipynb?token={token}", figures(Path("nbs", f"{name}.ipynb")), shot)
+                    wrong = visit(context, site, f"{site}/{path.format(name)}.ipynb?token={token}", saved[name], shot)
                     failed += bool(wrong)
                     print(f"{app}: {name}", *(wrong or ["fine"]), sep=": ", flush=True)
             browser.close()
         finally:
             server.terminate()
             server.wait(30)
-    sys.exit(bool(failed))
+    print(f"{sum(saved.values())} saved figures")
+    sys.exit(bool(failed or not any(saved.values())))
 
 
 if __name__ == "__main__":

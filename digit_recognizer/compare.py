@@ -146,7 +146,7 @@ def plot_disagreements(
     shown = table.head(n)
     captions = [f"{r.truth}: {r.guess_a} | {r.guess_b}" for r in shown.itertuples()]
     return digit_grid(x[shown.row], captions, cols=8, zoom=2.4,
-                      title=f"{len(shown)} of {len(table)} digits they read differently: truth: a | b")
+                      title=f"{len(shown)} of {len(table)} digits they read differently; above each its truth: the first run's answer | the second's")
 
 # %% ../nbs/11_compare.ipynb #6e5af654
 def least_gain(

@@ -96,5 +96,5 @@ def plot_atlas(
     captions = [c for r in shown.itertuples() for c in (f'<b>{r.truth}→{r.guess} {r.confidence:.0%}</b>', *(str(y[i]) for i in r.neighbours))]
     per = 1+len(shown.neighbours.iloc[0])
     taught = int((table.agree>len(table.neighbours.iloc[0])/2).sum())
-    return digit_grid(imgs, captions, cols=2*per, zoom=2.2,
-                      title=f"{taught} of {len(table)} mistakes have mostly neighbours of the wrong label")
+    return digit_grid(imgs, captions, cols=2*per, zoom=2,
+                      title=f"{taught} of {len(table)} mistakes: most of their neighbours have the wrong label")

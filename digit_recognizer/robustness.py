@@ -109,7 +109,7 @@ def plot_robustness(
     fig.update_yaxes(tickformat='.0%', range=[0, 1.04])
     worst = table.loc[table.accuracy.idxmin()]
     return fig.update_layout(template='simple_white', height=520, margin=dict(t=90, l=50, r=10),
-                             title=f"The worst for it: {worst.damage}, {worst.strength:g} ({worst.unit}): {worst.accuracy:.0%} are still read")
+                             title=f"Worst: {worst.damage}, at a strength of {worst.strength:g} ({worst.unit}), where {worst.accuracy:.0%} are still read")
 
 # %% ../nbs/14_robustness.ipynb #ab30ef7d
 LETTERS = 'ABCDEFGHJKLMNPQRTUVWXYabdefhkmnprtwxy' # those that no digit resembles too much: no I, O, S, Z, g, l, q

@@ -343,7 +343,7 @@ def plot_curve(
     best = curve.loc[curve.val_accuracy.idxmax()]
     title = title or (f"Validation accuracy peaks at {best.val_accuracy:.2%} "
                       f"in epoch {best.epoch:.0f} of {len(curve)}")
-    fig = make_subplots(1, 3, subplot_titles=['loss', 'accuracy', 'learning rate'], horizontal_spacing=.08)
+    fig = make_subplots(1, 3, subplot_titles=['loss', 'accuracy', 'learning rate'], horizontal_spacing=.13)
     for col, metric in ((1, 'loss'), (2, 'accuracy')):
         for part, name, color in (('', 'training', '#7f8fa6'), ('val_', 'validation', '#c23616')):
             fig.add_scatter(x=curve.epoch.tolist(), y=curve[part+metric].tolist(), name=name,
