@@ -86,7 +86,7 @@ def summary(
     groups = table.groupby('recipe', sort=False)
     acc = groups.accuracy
     return pd.DataFrame({'seeds': acc.count(), 'digits': groups.n.min(), 'accuracy': acc.mean(), 'sd': acc.std(), 'lowest': acc.min(), 'highest': acc.max(),
-                         'problem': groups.problem.first().fillna('')}).reset_index()
+                         'problem': groups.problem.agg(lambda said: next((p for p in said if isinstance(p, str)), ''))}).reset_index()
 
 def run_sweep(
     digits:Digits,      # what to learn from and what to predict
