@@ -68,7 +68,7 @@ def scheduler_and_workers(folder, environments):
     workers = [subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"],
                                 stderr=subprocess.DEVNULL, env=environ, **quiet) for environ in environments]
     try:
-        yield address, workers
+        yield address, workers, scheduler
     finally:
         for process in (*workers, scheduler):
             process.kill()
@@ -88,7 +88,7 @@ def scoring(tmp, run, many, parts):
     workers_of(process.pid)[0].kill()
     check("scoring, one of two local workers killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes(), f"(after {at} of {parts} parts)")
 
-    with scheduler_and_workers(tmp, [None, None]) as (address, workers):
+    with scheduler_and_workers(tmp, [None, None]) as (address, workers, _):
         out = tmp / "cluster.csv"
         process = begun(["predict", run, many, "--out", out, "--quiet", "--dask", address], stdout=subprocess.DEVNULL)
         kept = tmp / ".cluster.csv.part"
@@ -97,6 +97,17 @@ def scoring(tmp, run, many, parts):
         workers[0].kill()
         check("scoring, one of two workers of a scheduler killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes(),
               f"(after {at} of {parts} parts)")
+
+    with scheduler_and_workers(tmp, [None]) as (address, _, scheduler):
+        out = tmp / "lost.csv"
+        words = ["predict", run, many, "--out", out, "--quiet"]
+        process = begun([*words, "--dask", address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        kept = tmp / ".lost.csv.part"
+        wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
+        scheduler.kill()
+        said = process.communicate()[1].strip()
+        check("the scheduler killed", process.returncode == 2 and said.startswith("error: the Dask scheduler was lost") and said.count("\n") == 0, said)
+    check("scoring, the scheduler killed and the command given again", done(words).returncode == 0 and out.read_bytes() == serial.read_bytes())
 
     out = tmp / "again.csv"
     words = ["predict", run, many, "--out", out, "--quiet"]
@@ -155,9 +166,9 @@ def mistakes(tmp, run, many):
         "    if name == 'digit_recognizer': raise metadata.PackageNotFoundError(name)\n"
         "    return version(name)\n"
         "metadata.version = without\n")
-    with scheduler_and_workers(tmp, []) as (address, _):
+    with scheduler_and_workers(tmp, []) as (address, *_):
         says("a scheduler without workers", [*words, address], "has no worker; start one on each machine by: dask worker")
-    with scheduler_and_workers(tmp, [{**os.environ, "PYTHONPATH": str(bare)}]) as (address, _):
+    with scheduler_and_workers(tmp, [{**os.environ, "PYTHONPATH": str(bare)}]) as (address, *_):
         says("a worker without the package", [*words, address], "has digit_recognizer not at all (here", "install the same versions there")
     (bare / "sitecustomize.py").write_text(
         "import importlib.metadata as metadata\n"
@@ -165,7 +176,7 @@ def mistakes(tmp, run, many):
         "metadata.version = lambda name: '0.0.9' if name == 'digit_recognizer' else version(name)\n"
         "import digit_recognizer\n"
         "digit_recognizer.__version__ = '0.0.9'\n")
-    with scheduler_and_workers(tmp, [{**os.environ, "PYTHONPATH": str(bare)}]) as (address, _):
+    with scheduler_and_workers(tmp, [{**os.environ, "PYTHONPATH": str(bare)}]) as (address, *_):
         says("a worker with another version", [*words, address], "has digit_recognizer 0.0.9 (here")
     shutil.rmtree(bare)
 

@@ -56,6 +56,8 @@ def _task(
         return do(*common, *rest)
 
 # %% ../nbs/25_cluster.ipynb #3143e780
+_LOST = "the Dask scheduler was lost; what is finished is kept: start it again, and give the same command, or for a run its --resume"
+
 class Cluster:
     "The workers of a Dask scheduler; see `dask_cluster`. Called, it does jobs as `one_by_one` does."
     def __init__(self,
@@ -77,7 +79,7 @@ class Cluster:
             raise InputError(f"a job was given up, since {self.client.scheduler_info().get('allowed_failures', 'several')} workers died doing it "
                              f"(the last was {e.last_worker.address}); mostly they had too little memory, their logs tell") from None
         except ModuleNotFoundError as e: raise InputError(f"a worker cannot do the job, it has no {e.name}; install the same packages there") from None
-        except CancelledError: raise InputError("the scheduler was lost; what is finished is kept") from None
+        except CancelledError: raise InputError(_LOST) from None
 
     def __call__(self,
         do,     # function of what is shared, and of what a job holds; importable on the workers
@@ -91,7 +93,9 @@ class Cluster:
             return self.client.submit(_task, cloudpickle.dumps((do, job)), self.settings, self.wanted, *common, pure=False)
         common, jobs, running, finished = submit(shared, ()), iter(jobs), {}, as_completed(loop=self.client.loop)
         def hand_out():
-            for job in islice(jobs, max(2*sum(self.client.nthreads().values())-len(running), not running)):
+            try: free = 2*sum(self.client.nthreads().values())-len(running)
+            except OSError: raise InputError(_LOST) from None
+            for job in islice(jobs, max(free, not running)):
                 future = submit(do, job, common)
                 running[future] = job
                 finished.add(future)
@@ -140,7 +144,7 @@ def dask_cluster(
     if (address is None)==(workers is None): raise InputError("a cluster: give the address of a scheduler, or a number of workers")
     if workers is not None and workers<1: raise InputError(f"a cluster: {workers} workers; expected 1 or more")
     from distributed import LocalCluster
-    logging.getLogger('distributed').setLevel(logging.CRITICAL)
+    for name in ('distributed', 'distributed.client'): logging.getLogger(name).setLevel(logging.CRITICAL)
     wanted = versions(('digit_recognizer', 'numpy', *packages))
     with ExitStack() as stack:
         if workers:
