@@ -8,6 +8,7 @@ __all__ = ['versions', 'Cluster', 'dask_cluster']
 # %% ../nbs/25_cluster.ipynb #dca46cab
 import importlib.metadata
 import logging
+import os
 import pickle
 import threading
 from concurrent.futures import CancelledError
@@ -131,6 +132,17 @@ def _checked(
     for who, found in client.get_versions(packages=list(wanted))['workers'].items(): _check_versions(who, found['packages'], wanted)
 
 @contextmanager
+def _environment(**variables):
+    "Set variables for the processes that are started meanwhile."
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try: yield
+    finally:
+        for name, value in before.items():
+            if value is None: os.environ.pop(name, None)
+            else: os.environ[name] = value
+
+@contextmanager
 def dask_cluster(
     address:str|None=None, # of a scheduler that runs already
     workers:int|None=None, # how many workers to start on this machine, without an address
@@ -149,6 +161,7 @@ def dask_cluster(
     with ExitStack() as stack:
         if workers:
             threads = threads or max(1, cores()//workers)
+            stack.enter_context(_environment(DASK_LOGGING__DISTRIBUTED='critical')) # a worker that dies, or is started again, has no log to tell
             local = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host='127.0.0.1',
                                                      dashboard_address='127.0.0.1:0', silence_logs=logging.CRITICAL))
             address = local.scheduler_address
