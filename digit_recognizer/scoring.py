@@ -118,7 +118,7 @@ def read_part(
 @dataclass(frozen=True)
 class ModelFile:
     "The file of a model, as bytes."
-    name:str      # of the file; its ending tells the kind, .tflite or .keras
+    name:str      # path of the file, for errors; its ending tells the kind, .tflite or .keras
     content:bytes # what is in it
 
     @cached_property
@@ -134,9 +134,10 @@ def loaded(
 ): # LiteModel or Keras model
     "A model in this process; the last one is kept. Raises `InputError` for what is no model."
     with tempfile.TemporaryDirectory() as tmp:
-        path = Path(tmp)/model.name
+        path = Path(tmp)/Path(model.name).name
         path.write_bytes(model.content)
-        return LiteModel(path) if path.suffix=='.tflite' else load_model(path)
+        try: return LiteModel(path) if path.suffix=='.tflite' else load_model(path)
+        except InputError as e: raise InputError(str(e).replace(str(path), model.name)) from None
 
 def score_part(
     model:ModelFile, # what to predict with
@@ -213,7 +214,7 @@ def scored(
     "Score files of digits, of any number, in constant memory; raises `InputError` for what cannot be read, when all else is done."
     files = digit_files(source)
     parts = [part for number, path in enumerate(files) for part in parts_of(number, path.resolve(), size)]
-    model = ModelFile(model_file.name, model_file.read_bytes())
+    model = ModelFile(str(model_file), model_file.read_bytes())
     folder.mkdir(exist_ok=True)
     with locked(folder):
         _begin_or_go_on(folder, model, files, size)
