@@ -86,7 +86,7 @@ def scoring(tmp, run, many, parts):
     wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
     at = len(list(kept.glob("*.npy")))
     workers_of(process.pid)[0].kill()
-    check("scoring, one of two local workers killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes(), f"(after {at} of {parts} parts)")
+    check("scoring, one of two local workers killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes() and at < parts, f"(after {at} of {parts} parts)")
 
     with scheduler_and_workers(tmp, [None, None]) as (address, workers, _):
         out = tmp / "cluster.csv"
@@ -95,7 +95,7 @@ def scoring(tmp, run, many, parts):
         wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
         at = len(list(kept.glob("*.npy")))
         workers[0].kill()
-        check("scoring, one of two workers of a scheduler killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes(),
+        check("scoring, one of two workers of a scheduler killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes() and at < parts,
               f"(after {at} of {parts} parts)")
 
     with scheduler_and_workers(tmp, [None]) as (address, _, scheduler):
@@ -124,7 +124,7 @@ def scoring(tmp, run, many, parts):
         time.sleep(0.01)
     else:
         check("no worker is left behind by a command that was killed", False)
-    check("scoring, the command killed and given again", done(words).returncode == 0 and out.read_bytes() == serial.read_bytes(),
+    check("scoring, the command killed and given again", done(words).returncode == 0 and out.read_bytes() == serial.read_bytes() and at < parts,
           f"(after {at} of {parts} parts)")
 
 
@@ -189,7 +189,7 @@ def bad_row(tmp, run, many):
     words = ["predict", run, many, "--out", out, "--quiet", "--workers", 2]
     told = done(words)
     kept = len(list((tmp / ".mended.csv.part").glob("*.npy")))
-    check("a bad row", told.returncode == 2 and "7.csv: line 2 has 785 cells" in told.stderr and "the others are kept" in told.stderr and not out.exists(),
+    check("a bad row", told.returncode == 2 and "7.csv: line 2 has 785 cells" in told.stderr and "the others are kept" in told.stderr and not out.exists() and kept == 23,
           f"({kept} parts are kept)")
     (many / "7.csv").write_bytes(whole)
     check("mended", done(words).returncode == 0 and out.read_bytes() == (tmp / "serial.csv").read_bytes())

@@ -163,6 +163,9 @@ def _resumable(
         if not (folder/PLAN).is_file(): raise
         typer.echo(f"stopped: the finished epochs are kept; {go_on}", err=True)
         sys.exit(130 if isinstance(e, KeyboardInterrupt) else e.code)
+    except InputError as e:
+        if not (folder/PLAN).is_file() or 'resume' in str(e): raise
+        raise InputError(f"{e}; {go_on}") from None
     except OSError as e:
         if not (folder/PLAN).is_file(): raise
         raise InputError(f"{_message(e)}; the finished epochs are kept; when that is mended, {go_on}") from None
@@ -401,8 +404,9 @@ def _predict(
     from digit_recognizer.data import check_new_file
     from digit_recognizer.export import fastest_file
     from digit_recognizer.runs import load_run
-    from digit_recognizer.scoring import scored, write_scored
+    from digit_recognizer.scoring import check_parquet, scored, write_scored
     check_new_file(out)
+    check_parquet(out)
     review = out.with_name(f'{out.stem}-review.csv')
     part = out.with_name(f'.{out.name}.part')
     if abstain_below is not None:

@@ -373,7 +373,7 @@ def spans(
             f.seek(at)
             rest = f.readline(_LONGEST)
             if not rest.endswith(b'\n') and f.tell()<total:
-                raise InputError(f"{path.name}: no line ends within {_LONGEST:,} bytes after byte {at:,}; download it again")
+                raise InputError(f"{path.name}: no line ends within {_LONGEST:,} bytes after byte {at:,}; download it again, or write it with the usual line ends")
             cuts.append(f.tell())
     return list(zip(cuts, [*cuts[1:], total])) if cuts[-1]<total else list(zip(cuts, cuts[1:]))
 

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 
-from .data import Digits, InputError, locked, whole_file
+from .data import BusyError, Digits, InputError, locked, whole_file
 from .preprocess import quiet_tensorflow
 from .train import Recipe, make_recipe
 from .runs import PLAN, digits_again, load_run, one_by_one, settings_of
@@ -33,7 +33,7 @@ def grid(
         varied = [f'{field}={value}' for field, value in zip(changes, values) if field!='seed' and len(changes[field])>1]
         for seed in range(recipe.seed, recipe.seed+seeds):
             run = '-'.join([name, *varied, f'seed={seed}'])
-            if run in runs: raise InputError(f"sweep: {run} is there twice; name every recipe, value and seed once")
+            if run in runs or replace(recipe, seed=seed) in runs.values(): raise InputError(f"sweep: {run} is there twice; name every recipe, value and seed once")
             runs[run] = replace(recipe, seed=seed)
     return runs
 
@@ -51,6 +51,7 @@ def _train_one(
     try:
         with quiet_tensorflow():
             run = finish_run(folder, digits, recipe, progress) if folder.exists() else run_pipeline(digits, recipe, folder, progress)
+    except BusyError: raise
     except InputError as e: return e
     return run.info['scores']
 

@@ -318,7 +318,7 @@ def fit(
     plateau = keras.callbacks.ReduceLROnPlateau('val_accuracy', factor=.5, patience=3, min_lr=1e-5, mode='max')
     checkpoint = Checkpoint(folder, recipe, y, recorder, plateau, strategy.chief, strategy.replicas) if folder else None
     done = checkpoint.restore(model) if checkpoint else 0
-    strategy.same(finished_epochs=done)
+    strategy.same(finished_epochs=done, folder_that_all_see=bool(folder and folder.parent.is_dir()))
     data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, recipe.rotation, recipe.shift, recipe.zoom, done)
     val = tf.data.Dataset.from_tensor_slices((x_val[..., None], one_hot(y_val))).batch(700)
     callbacks = ([recorder] + [plateau]*(recipe.schedule=='plateau') + [checkpoint]*(checkpoint is not None)
