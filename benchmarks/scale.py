@@ -116,7 +116,7 @@ def writing(tmp, n, times):
     from digit_recognizer.scoring import Part, Scored, write_scored
     folder = tmp/'answers'
     folder.mkdir()
-    parts = [Part(i, Path(f'{i}.csv'), None, 0) for i in range(max(n//28_000, 1))]
+    parts = [Part(i, Path(f'{i}.csv'), None, 0, 0) for i in range(max(n//28_000, 1))]
     for part in parts: np.save(folder/part.name, np.zeros(n//len(parts), TOP))
     for kind in ('csv', 'parquet'):
         seconds = []
