@@ -3,12 +3,13 @@
     python .ci/cluster.py
 
 A scoring job on two local workers, one of them killed; on a scheduler of its own with workers as a user would start
-them, one killed; two members of an ensemble, a worker killed in the middle of a fold; the command itself killed, and
-given again. What must be equal, to the last byte: the file of labels; to the last bit: weights, curves and
+them, one killed; two members of an ensemble, a worker killed in the middle of a fold; the command itself stopped or killed,
+and given again. What must be equal, to the last byte: the file of labels; to the last bit: weights, curves and
 probabilities. Then what a user may get wrong.
 """
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ from digit_recognizer.export import export_run
 from digit_recognizer.runs import load_run, shipped_run
 from kill import same
 
-PROGRAM = [sys.executable, "-c", "from digit_recognizer.cli import main; main()"]
+PROGRAM = [sys.executable, "-m", "digit_recognizer"]
 failed = []
 
 
@@ -108,6 +109,16 @@ def scoring(tmp, run, many, parts):
         said = process.communicate()[1].strip()
         check("the scheduler killed", process.returncode == 2 and said.startswith("error: the Dask scheduler was lost") and said.count("\n") == 0, said)
     check("scoring, the scheduler killed and the command given again", done(words).returncode == 0 and out.read_bytes() == serial.read_bytes())
+
+    out = tmp / "stopped.csv"
+    words = ["predict", run, many, "--out", out, "--quiet"]
+    process = begun([*words, "--workers", 2], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    kept = tmp / ".stopped.csv.part"
+    wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said = process.communicate()[1].strip()
+    check("scoring, stopped by Ctrl-C", process.returncode == 130 and said.startswith("stopped: what is predicted is kept") and "Traceback" not in said, said)
+    check("and given again", done(words).returncode == 0 and out.read_bytes() == serial.read_bytes())
 
     out = tmp / "again.csv"
     words = ["predict", run, many, "--out", out, "--quiet"]

@@ -57,6 +57,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'digit_recognizer.cluster._checked': ('nbs/cluster.html#_checked', 'digit_recognizer/cluster.py'),
                                           'digit_recognizer.cluster._connected': ( 'nbs/cluster.html#_connected',
                                                                                    'digit_recognizer/cluster.py'),
+                                          'digit_recognizer.cluster._deaf_to_interrupts': ( 'nbs/cluster.html#_deaf_to_interrupts',
+                                                                                            'digit_recognizer/cluster.py'),
                                           'digit_recognizer.cluster._environment': ( 'nbs/cluster.html#_environment',
                                                                                      'digit_recognizer/cluster.py'),
                                           'digit_recognizer.cluster._task': ('nbs/cluster.html#_task', 'digit_recognizer/cluster.py'),

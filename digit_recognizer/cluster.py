@@ -10,12 +10,15 @@ import importlib.metadata
 import logging
 import os
 import pickle
+import platform
+import signal
 import threading
 from asyncio import TimeoutError # the built-in one from Python 3.11 on
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from itertools import chain
+from multiprocessing.resource_tracker import ensure_running
 
 from .data import InputError
 from .runs import cores, settings, use_settings
@@ -45,6 +48,7 @@ def _task(
     work:bytes,    # a pickled function of what all jobs share, and the rest of its arguments
     settings:dict, # for `use_settings`; without a number of threads, as many as the worker has
     wanted:dict,   # package -> version
+    here:str,      # name of the machine that asks
     *common,       # what all jobs share
 ): # what the job gives
     "Do a job on a worker; it is unpickled, and so imports TensorFlow, when that is told how to start."
@@ -55,7 +59,8 @@ def _task(
         try: use_settings(**{**settings, 'threads': settings['threads'] or get_worker().state.nthreads})
         except InputError as e: raise InputError(f"worker {get_worker().address}: {e}") from None
         do, rest = pickle.loads(work)
-        return do(*common, *rest)
+        try: return do(*common, *rest)
+        except InputError as e: raise e if platform.node()==here else InputError(f"{e} (on {platform.node()}; every worker has to see the same files)") from None
 
 # %% ../nbs/25_cluster.ipynb #3143e780
 PATIENCE, STEP = 60, 5 # seconds without any worker until a job is given up, and between two looks
@@ -70,7 +75,7 @@ class Cluster:
         wanted:dict,   # package -> version that every worker must have
         settings:dict, # for `use_settings` on the workers; without a number of threads, as many as each has
     ):
-        self.client, self.wanted, self.settings = client, wanted, settings
+        self.client, self.wanted, self.settings, self.here = client, wanted, settings, platform.node()
 
     def __repr__(self):
         n = len(self.client.nthreads())
@@ -114,7 +119,7 @@ class Cluster:
         "Do jobs on the workers; raises what a job raises, and `InputError` where the cluster fails."
         import cloudpickle
         def submit(do, job, *common, **where):
-            return self.client.submit(_task, cloudpickle.dumps((do, job)), self.settings, self.wanted, *common, pure=False, **where)
+            return self.client.submit(_task, cloudpickle.dumps((do, job)), self.settings, self.wanted, self.here, *common, pure=False, **where)
         common, jobs, running, job_of = submit(shared, ()), iter(jobs), {}, {}
         def hand_out():
             for address, job in zip(self._idle(running), jobs):
@@ -170,6 +175,19 @@ def _environment(**variables):
             if value is None: os.environ.pop(name, None)
             else: os.environ[name] = value
 
+_KEEP_MEMORY = {'distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_': 2**25, # of glibc, by which a worker keeps the memory of one block for the next;
+                'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': 2**27} # by Dask's own setting it gives it back each time
+
+@contextmanager
+def _deaf_to_interrupts():
+    "Let threads and processes that are started meanwhile, and theirs, not hear Ctrl-C; a terminal sends it to all, but one is to answer."
+    if not hasattr(signal, 'pthread_sigmask'): yield # on Windows
+    else:
+        ensure_running() # multiprocessing's; later, it would let them hear
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try: yield
+        finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
 @contextmanager
 def dask_cluster(
     address:str|None=None, # of a scheduler that runs already
@@ -183,6 +201,7 @@ def dask_cluster(
     if not find_spec('distributed'): raise InputError("Dask is not installed; get it by: pip install 'digit_recognizer[dask]'")
     if (address is None)==(workers is None): raise InputError("a cluster: give the address of a scheduler, or a number of workers")
     if workers is not None and workers<1: raise InputError(f"a cluster: {workers} workers; expected 1 or more")
+    import dask
     from distributed import LocalCluster
     wanted = versions(('digit_recognizer', 'numpy', *packages))
     with ExitStack() as stack:
@@ -192,8 +211,9 @@ def dask_cluster(
         if workers:
             threads = threads or max(1, cores()//workers)
             stack.enter_context(_environment(DASK_LOGGING__DISTRIBUTED='critical')) # a worker that dies, or is started again, has no log to tell
-            local = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host='127.0.0.1',
-                                                     dashboard_address='127.0.0.1:0', silence_logs=logging.CRITICAL))
+            with _deaf_to_interrupts(), dask.config.set(_KEEP_MEMORY):
+                local = stack.enter_context(LocalCluster(n_workers=workers, threads_per_worker=1, processes=True, host='127.0.0.1',
+                                                         dashboard_address='127.0.0.1:0', silence_logs=logging.CRITICAL))
             address = local.scheduler_address
         client = stack.enter_context(_connected(address, seconds))
         _checked(client, wanted, seconds)
