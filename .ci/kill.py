@@ -22,7 +22,7 @@ import numpy as np
 from digit_recognizer.data import export_csv, first_digits, load_digits
 from digit_recognizer.runs import load_run
 
-PROGRAM = [sys.executable, "-c", "from digit_recognizer.cli import main; main()", "run", "--quiet", "--no-report"]
+PROGRAM = [sys.executable, "-m", "digit_recognizer", "run", "--quiet", "--no-report"]
 
 
 def command(data, members):

@@ -93,7 +93,7 @@ def prediction(run, digits):
 
 def start_up():
     "From nothing to an answer in the terminal."
-    program = [sys.executable, '-c', 'from digit_recognizer.cli import main; main()', '--help']
+    program = [sys.executable, '-m', 'digit_recognizer', '--help']
     for way, words in (('digit_recognizer --help', program),
                        ('import digit_recognizer.data', [sys.executable, '-c', 'import digit_recognizer.data']),
                        ('import tensorflow', [sys.executable, '-c', 'import tensorflow'])):
@@ -106,7 +106,7 @@ def end_to_end(run, csvs, tmp):
     n = sum(1 for _ in open(csvs/'test.csv', 'rb'))-1
     def command():
         (tmp/'submission.csv').unlink(missing_ok=True)
-        subprocess.run([sys.executable, '-c', 'from digit_recognizer.cli import main; main()', 'predict',
+        subprocess.run([sys.executable, '-m', 'digit_recognizer', 'predict',
                         str(run.folder), str(csvs/'test.csv'), '--out', str(tmp/'submission.csv')],
                        check=True, capture_output=True)
     for way in ('LiteRT', 'TensorFlow'):

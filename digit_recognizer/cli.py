@@ -315,9 +315,9 @@ def _compare(
     a:Annotated[Path, typer.Argument(metavar='RUN', help='A run folder.')],
     b:Annotated[Path, typer.Argument(metavar='RUN', help='Another.')],
 ):
-    """Is one of two runs really better? McNemar's exact test, on the validation digits that both left out.
+    """Is one of two runs really better?
 
-    Use runs of the same --data and the same --seed: with other seeds they share only a fifth of these digits. The
+    McNemar's exact test, on the validation digits that both left out. Use runs of the same --data and the same --seed: with other seeds they share only a fifth of these digits. The
     verdict is about these two networks; a claim about recipes takes several seeds."""
     from digit_recognizer.compare import compare
     from digit_recognizer.runs import load_run
@@ -356,9 +356,9 @@ def _audit(
     out:Annotated[Path, typer.Option(help='The CSV file to write; must not exist.')],
     data:Annotated[Optional[str], typer.Option(help='The digits of the run, where it was made from CSV files.')]=None,
 ):
-    """List the labels that the run doubts, for a person to check; needs the extra 'labels'.
+    """List the labels that a run doubts, for a person to check.
 
-    A run has an opinion on its validation digits, one of several members on all labelled ones. Beside the CSV, an HTML
+    Needs the extra 'labels'. A run has an opinion on its validation digits, one of several members on all labelled ones. Beside the CSV, an HTML
     page shows the digits. Fill in the column 'corrected' where a label is wrong, and train with --corrections."""
     from digit_recognizer.data import check_new_file
     from digit_recognizer.labels import doubtful, write_audit, write_gallery
@@ -487,8 +487,9 @@ def _verify(
     run:Annotated[Path, typer.Argument(help='A run folder.')],
     data:Annotated[Optional[str], typer.Option(help='The digits of the run, where it was made from CSV files.')]=None,
 ):
-    """Is a run still what it was? Checks its files, score, submission, recipe, digits and model.
-    Ends with exit code 2 where something has changed."""
+    """Is a run still what it was?
+
+    Checks its files, score, submission, recipe, digits and model. Ends with exit code 2 where something has changed."""
     from digit_recognizer.runs import load_run
     finished = load_run(run)
     digits = _digits_of(finished, data) if data or finished.info['data']['source']!='csv' else None
