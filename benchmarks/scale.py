@@ -23,7 +23,7 @@ import typer
 
 from results import command, environment, result_file, write_result
 
-PROGRAM = [sys.executable, '-c', 'from digit_recognizer.cli import main; main()']
+PROGRAM = [sys.executable, '-m', 'digit_recognizer']
 
 
 def watched(words, peaks):
