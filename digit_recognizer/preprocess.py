@@ -147,4 +147,6 @@ def train_batches(
               else tf.cast(xb, tf.float32))
         return xb, tf.gather(labels, rows)
     ds = tf.data.Dataset.range(first, epochs).flat_map(epoch)
-    return ds.map(deal, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+    fixed = tf.data.Options()
+    fixed.autotune.enabled = False
+    return ds.map(deal, num_parallel_calls=4, deterministic=True).prefetch(4).with_options(fixed)
