@@ -207,6 +207,7 @@ def bad_row(tmp, run, many):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs this in the background lets it be ignored
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
         data = export_csv(first_digits(load_digits(), 3000), tmp / "digits")
