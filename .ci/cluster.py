@@ -3,8 +3,8 @@
     python .ci/cluster.py
 
 A scoring job on two local workers, one of them killed; on a scheduler of its own with workers as a user would start
-them, one killed; two members of an ensemble, a worker killed in the middle of a fold; the command itself stopped or killed,
-and given again. What must be equal, to the last byte: the file of labels; to the last bit: weights, curves and
+them, one killed; two members of an ensemble, a worker killed in the middle of a fold; the command itself stopped or
+killed, and given again. What must be equal, to the last byte: the file of labels; to the last bit: weights, curves and
 probabilities. Then what a user may get wrong.
 """
 import os
@@ -76,6 +76,17 @@ def scheduler_and_workers(folder, environments):
             process.wait()
 
 
+def finished_parts(out):
+    "How many parts of a scoring are done?"
+    return len(list(out.with_name(f".{out.name}.part").glob("*.npy")))
+
+
+def under_way(out, process):
+    "Wait until a scoring has done some parts; how many?"
+    wait_for("a finished part", lambda: finished_parts(out) > 1, process)
+    return finished_parts(out)
+
+
 def scoring(tmp, run, many, parts):
     "Kill workers, and the command itself, in the middle of a scoring."
     serial = tmp / "serial.csv"
@@ -83,18 +94,14 @@ def scoring(tmp, run, many, parts):
 
     out = tmp / "local.csv"
     process = begun(["predict", run, many, "--out", out, "--quiet", "--workers", 2], stdout=subprocess.DEVNULL)
-    kept = tmp / ".local.csv.part"
-    wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
-    at = len(list(kept.glob("*.npy")))
+    at = under_way(out, process)
     workers_of(process.pid)[0].kill()
     check("scoring, one of two local workers killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes() and at < parts, f"(after {at} of {parts} parts)")
 
     with scheduler_and_workers(tmp, [None, None]) as (address, workers, _):
         out = tmp / "cluster.csv"
         process = begun(["predict", run, many, "--out", out, "--quiet", "--dask", address], stdout=subprocess.DEVNULL)
-        kept = tmp / ".cluster.csv.part"
-        wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
-        at = len(list(kept.glob("*.npy")))
+        at = under_way(out, process)
         workers[0].kill()
         check("scoring, one of two workers of a scheduler killed", process.wait() == 0 and out.read_bytes() == serial.read_bytes() and at < parts,
               f"(after {at} of {parts} parts)")
@@ -103,8 +110,7 @@ def scoring(tmp, run, many, parts):
         out = tmp / "lost.csv"
         words = ["predict", run, many, "--out", out, "--quiet"]
         process = begun([*words, "--dask", address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        kept = tmp / ".lost.csv.part"
-        wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
+        under_way(out, process)
         scheduler.kill()
         said = process.communicate()[1].strip()
         check("the scheduler killed", process.returncode == 2 and said.startswith("error: the Dask scheduler was lost") and said.count("\n") == 0, said)
@@ -113,8 +119,7 @@ def scoring(tmp, run, many, parts):
     out = tmp / "stopped.csv"
     words = ["predict", run, many, "--out", out, "--quiet"]
     process = begun([*words, "--workers", 2], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    kept = tmp / ".stopped.csv.part"
-    wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
+    under_way(out, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     said = process.communicate()[1].strip()
     check("scoring, stopped by Ctrl-C", process.returncode == 130 and said.startswith("stopped: what is predicted is kept") and "Traceback" not in said, said)
@@ -123,12 +128,11 @@ def scoring(tmp, run, many, parts):
     out = tmp / "again.csv"
     words = ["predict", run, many, "--out", out, "--quiet"]
     process = begun([*words, "--workers", 2], stdout=subprocess.DEVNULL)
-    kept = tmp / ".again.csv.part"
-    wait_for("a finished part", lambda: len(list(kept.glob("*.npy"))) > 1, process)
+    under_way(out, process)
     left = workers_of(process.pid)
     process.kill()
     process.wait()
-    at = len(list(kept.glob("*.npy")))
+    at = finished_parts(out)
     for _ in range(3000):
         if not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in left):
             break
@@ -199,7 +203,7 @@ def bad_row(tmp, run, many):
     out = tmp / "mended.csv"
     words = ["predict", run, many, "--out", out, "--quiet", "--workers", 2]
     told = done(words)
-    kept = len(list((tmp / ".mended.csv.part").glob("*.npy")))
+    kept = finished_parts(out)
     check("a bad row", told.returncode == 2 and "7.csv: line 2 has 785 cells" in told.stderr and "the others are kept" in told.stderr and not out.exists() and kept == 23,
           f"({kept} parts are kept)")
     (many / "7.csv").write_bytes(whole)

@@ -317,8 +317,9 @@ def _compare(
 ):
     """Is one of two runs really better?
 
-    McNemar's exact test, on the validation digits that both left out. Use runs of the same --data and the same --seed: with other seeds they share only a fifth of these digits. The
-    verdict is about these two networks; a claim about recipes takes several seeds."""
+    McNemar's exact test, on the validation digits that both left out. Use runs of the same --data and the same --seed:
+    with other seeds they share only a fifth of these digits. The verdict is about these two networks; a claim about
+    recipes takes several seeds."""
     from digit_recognizer.compare import compare
     from digit_recognizer.runs import load_run
     import textwrap
@@ -358,8 +359,9 @@ def _audit(
 ):
     """List the labels that a run doubts, for a person to check.
 
-    Needs the extra 'labels'. A run has an opinion on its validation digits, one of several members on all labelled ones. Beside the CSV, an HTML
-    page shows the digits. Fill in the column 'corrected' where a label is wrong, and train with --corrections."""
+    Needs the extra 'labels'. A run has an opinion on its validation digits, one of several members on all labelled ones.
+    Beside the CSV, an HTML page shows the digits. Fill in the column 'corrected' where a label is wrong, and train with
+    --corrections."""
     from digit_recognizer.data import check_new_file
     from digit_recognizer.labels import doubtful, write_audit, write_gallery
     from digit_recognizer.runs import load_run

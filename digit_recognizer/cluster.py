@@ -60,7 +60,7 @@ def _task(
         except InputError as e: raise InputError(f"worker {get_worker().address}: {e}") from None
         do, rest = pickle.loads(work)
         try: return do(*common, *rest)
-        except InputError as e: raise e if platform.node()==here else InputError(f"{e} (on {platform.node()}; every worker has to see the same files)") from None
+        except InputError as e: raise e if platform.node()==here else type(e)(f"{e} (on {platform.node()})") from None
 
 # %% ../nbs/25_cluster.ipynb #3143e780
 PATIENCE, STEP = 60, 5 # seconds without any worker until a job is given up, and between two looks
@@ -175,8 +175,7 @@ def _environment(**variables):
             if value is None: os.environ.pop(name, None)
             else: os.environ[name] = value
 
-_KEEP_MEMORY = {'distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_': 2**25, # of glibc, by which a worker keeps the memory of one block for the next;
-                'distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_': 2**27} # by Dask's own setting it gives it back each time
+_KEEP_MEMORY = {f'distributed.nanny.pre-spawn-environ.{name}': size for name, size in (('MALLOC_MMAP_THRESHOLD_', 2**25), ('MALLOC_TRIM_THRESHOLD_', 2**27))}
 
 @contextmanager
 def _deaf_to_interrupts():
