@@ -2,7 +2,7 @@
 from configparser import ConfigParser
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 root = Path(__file__).resolve().parent
 ini = ConfigParser(delimiters=["="], interpolation=None)
@@ -22,8 +22,8 @@ setup(
     license="Apache-2.0 (code), CC-BY-SA-3.0 (the embedded MNIST digits)",
     license_files=["LICENSE", "NOTICE"],
     keywords=cfg["keywords"],
-    packages=[cfg["lib_path"]],
-    package_data={cfg["lib_path"]: ["mnist.npz", "reader/*", "page/*"]},
+    packages=find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
+    package_data={cfg["lib_path"]: ["py.typed", "mnist.npz", "reader/*", "web/assets/*", "analysis/*.jinja"]},
     python_requires=f">={cfg['min_python']},<3.14",
     install_requires=requires,
     extras_require=extras,

@@ -14,12 +14,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from digit_recognizer.data import InputError, first_digits, load_digits
-from digit_recognizer.ensemble import resume_run, run_ensemble
+from digit_recognizer.core.files import InputError
+from digit_recognizer.data import take_digits, load_digits
+from digit_recognizer.runs.ensemble import resume_run, run_ensemble
 from digit_recognizer.evaluate import score
-from digit_recognizer.pipeline import run_pipeline
-from digit_recognizer.runs import PLAN, load_run, read_plan
-from digit_recognizer.train import make_recipe
+from digit_recognizer.runs.pipeline import run_pipeline
+from digit_recognizer.runs.folder import PLAN, load_run, read_plan
+from digit_recognizer.core.recipe import make_recipe
 from results import begun, command, environment, result_file, write_result
 
 SOURCES = 'embedded', 'standard'
@@ -87,7 +88,7 @@ def main(
     result = begun(out, 'accuracy', small, one_machine=False)
     single, members, many = ('tiny', 'tiny', 2) if small else (SINGLE, MEMBERS, MANY)
     for source in SOURCES:
-        digits = first_digits(load_digits(source), 3000) if small else load_digits(source)
+        digits = take_digits(load_digits(source), 3000) if small else load_digits(source)
         for how, recipe in ((seeds, single), (folds, members)):
             old = [r for r in result['results'] if (r['source'], r['how'])==(source, how.__name__)]
             if old and old[0]['recipe']==asdict(make_recipe(recipe)): continue

@@ -38,7 +38,7 @@ def clock(do):
 def reading(csvs, cache):
     "train.csv into arrays; the first time, its rows are kept as well."
     import pandas as pd
-    from digit_recognizer.data import read_csv
+    from digit_recognizer.core.tables import read_csv
     path, n = csvs/'train.csv', sum(1 for _ in open(csvs/'train.csv', 'rb'))-1
     def first():
         shutil.rmtree(cache, ignore_errors=True)
@@ -77,8 +77,8 @@ def augmentation(digits):
 
 def prediction(run, digits):
     "Probabilities of the held-out digits, in batches of 1,000."
-    from digit_recognizer.export import FORMATS, export_run
-    from digit_recognizer.submit import predict
+    from digit_recognizer.runs.export import FORMATS, export_run
+    from digit_recognizer.core.predict import predict
     for to in FORMATS: export_run(run, to)
     x = digits.x_test
     pixels = x[..., None].astype('float32')
@@ -117,8 +117,8 @@ def end_to_end(run, csvs, tmp):
 
 def training(small):
     "The default recipe for three epochs, in a process of its own; with TensorFlow's deterministic operations too."
-    code = ("from digit_recognizer.data import first_digits, load_digits; from digit_recognizer.preprocess import split; "
-            "from digit_recognizer.train import fit, make_recipe; digits = load_digits(); train, val = split(digits.y); "
+    code = ("from digit_recognizer.data import take_digits, load_digits; from digit_recognizer.preprocess import split; "
+            "from digit_recognizer.train import fit; from digit_recognizer.core.recipe import make_recipe; digits = load_digits(); train, val = split(digits.y); "
             f"train = train[:{2000 if small else 33_600}]; fit(make_recipe('fast', {{'epochs': 3}}), digits.x[train], digits.y[train], "
             "digits.x[val], digits.y[val], progress=False)")
     for way, more in (('digit_recognizer', {}), ('digit_recognizer --deterministic', {'TF_DETERMINISTIC_OPS': '1'})):
@@ -137,7 +137,7 @@ print(round(peak/1e6))
 
 def evaluation(run, digits, tmp):
     "The report of a run, with everything in it but predictions of validation digits, which the run holds."
-    from digit_recognizer.report import write_report
+    from digit_recognizer.analysis.report import write_report
     def report():
         (tmp/'report.html').unlink(missing_ok=True)
         write_report(run, digits, tmp/'report.html')
@@ -146,11 +146,11 @@ def evaluation(run, digits, tmp):
 
 def searches(small):
     "Looking for copies of the labelled digits among those to predict, in a process of its own, whose memory is told."
-    begin = 'from digit_recognizer.data import first_digits, load_digits; digits = load_digits()\n'
-    if small: begin += 'digits = first_digits(digits, 3000)\n'
+    begin = 'from digit_recognizer.data import take_digits, load_digits; digits = load_digits()\n'
+    if small: begin += 'digits = take_digits(digits, 3000)\n'
     end = '\n'+PEAK
     for way, code in (
-        ('digit_recognizer', 'from digit_recognizer.neighbours import copies\ncopies(digits.x_test, digits.x)'),
+        ('digit_recognizer', 'from digit_recognizer.analysis.neighbours import find_copies\nfind_copies(digits.x_test, digits.x)'),
         ('scikit-learn, brute force on all pixels', "from sklearn.neighbors import NearestNeighbors\nflat = [x.reshape(len(x), -1).astype('float32') "
          "for x in (digits.x, digits.x_test)]\nNearestNeighbors(n_neighbors=1, algorithm='brute').fit(flat[0]).kneighbors(flat[1])")):
         peaks = []
@@ -185,10 +185,10 @@ def main(
     here = environment()
     with tempfile.TemporaryDirectory() as tmp:
         tmp = Path(tmp)
-        from digit_recognizer.data import export_csv, first_digits, load_digits
-        from digit_recognizer.pipeline import run_pipeline
-        from digit_recognizer.train import make_recipe
-        digits = first_digits(load_digits(), 3000) if small else load_digits()
+        from digit_recognizer.data import export_csv, take_digits, load_digits
+        from digit_recognizer.runs.pipeline import run_pipeline
+        from digit_recognizer.core.recipe import make_recipe
+        digits = take_digits(load_digits(), 3000) if small else load_digits()
         csvs = export_csv(digits, tmp/'kaggle')
         rows = [*reading(csvs, tmp/'cache'), *start_up()]
         run = run_pipeline(digits, make_recipe('fast', {'epochs': 1}), tmp/'run', progress=False)

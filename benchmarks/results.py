@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from digit_recognizer.data import InputError
+from digit_recognizer.core.files import InputError
 
 HERE = Path(__file__).parent/'results'
 
@@ -36,7 +36,7 @@ def begun(path, name, small, one_machine=True):
 
 def environment():
     "Machine and versions, asked in a process of its own so that TensorFlow starts with whatever settings come later."
-    code = 'import json; from digit_recognizer.pipeline import environment; print(json.dumps(environment()))'
+    code = 'import json; from digit_recognizer.core.backend import describe_environment; print(json.dumps(describe_environment()))'
     return json.loads(subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True,
                                      check=True).stdout)
 

@@ -60,20 +60,21 @@ def sha(path):
 def many_digits(tmp, digits, copies):
     "Folders with the digits to predict, as CSV and as Parquet, one file a copy; and one small file."
     import pandas as pd
-    from digit_recognizer.data import PIXELS, export_csv, first_digits
+    from digit_recognizer.core.tables import PIXELS
+    from digit_recognizer.data import export_csv, take_digits
     csv = export_csv(digits, tmp/'kaggle')/'test.csv'
     table = pd.DataFrame(digits.x_test.reshape(-1, 784), columns=PIXELS)
     for kind in ('csv', 'parquet'):
         (tmp/kind).mkdir()
         for i in range(copies): shutil.copy(csv, tmp/kind/f'{i}.csv') if kind=='csv' else table.to_parquet(tmp/kind/f'{i}.parquet', index=False, row_group_size=14_000)
-    few = export_csv(first_digits(digits, 1000), tmp/'few')/'test.csv'
+    few = export_csv(take_digits(digits, 1000), tmp/'few')/'test.csv'
     return {'CSV': (tmp/'csv', copies*len(digits.x_test)), 'Parquet': (tmp/'parquet', copies*len(digits.x_test)), 'a small file': (few, 1000)}
 
 
 def scoring(tmp, digits, copies, times):
-    from digit_recognizer.export import export_run
-    from digit_recognizer.runs import load_run, shipped_run
-    run = shutil.copytree(shipped_run().folder, tmp/'run')
+    from digit_recognizer.runs.export import export_run
+    from digit_recognizer.runs.folder import load_run, pretrained_run
+    run = shutil.copytree(pretrained_run().folder, tmp/'run')
     export_run(load_run(run))
     out = tmp/'labels.csv'
     for kind, (source, n) in many_digits(tmp, digits, copies).items():
@@ -88,7 +89,7 @@ def scoring(tmp, digits, copies, times):
 
 def training(tmp, small, times):
     "Two members of the default recipe, an epoch each; with the same threads a member must be the same, to the last bit."
-    from digit_recognizer.runs import load_run
+    from digit_recognizer.runs.folder import load_run
     seen = {}
     data = ['--data', tmp/'kaggle', '--set', 'batch=64'] if small else []
     for way, threads, more in (('without Dask, 2 threads', 2, []), ('without Dask, 1 thread', 1, []),
@@ -102,8 +103,8 @@ def training(tmp, small, times):
 
 def loading(tmp, times):
     "What a worker needs before its first digit: the package and the model."
-    code = ("import sys, time; began = time.perf_counter(); from digit_recognizer.scoring import ModelFile, loaded; from pathlib import Path; "
-            "path = Path(sys.argv[1]); loaded(ModelFile(path.name, path.read_bytes())); print(time.perf_counter()-began)")
+    code = ("import sys, time; began = time.perf_counter(); from digit_recognizer.scale.scoring import ModelFile, load_cached_model; from pathlib import Path; "
+            "path = Path(sys.argv[1]); load_cached_model(ModelFile(path.name, path.read_bytes())); print(time.perf_counter()-began)")
     for name in ('model.tflite', 'model.keras'):
         seconds = [float(subprocess.run([sys.executable, '-c', code, str(tmp/'run'/name)], check=True, capture_output=True, text=True).stdout.splitlines()[-1])
                    for _ in range(times)]
@@ -112,18 +113,18 @@ def loading(tmp, times):
 
 def writing(tmp, n, times):
     "What one process does at the end for all: answers from the disk, in order, into one file."
-    from digit_recognizer.confidence import TOP
-    from digit_recognizer.scoring import Part, Scored, write_scored
+    from digit_recognizer.core.predict import TOP
+    from digit_recognizer.scale.scoring import Chunk, Predictions, write_predictions
     folder = tmp/'answers'
     folder.mkdir()
-    parts = [Part(i, Path(f'{i}.csv'), None, 0, 0) for i in range(max(n//28_000, 1))]
+    parts = [Chunk(i, Path(f'{i}.csv'), None, 0, 0) for i in range(max(n//28_000, 1))]
     for part in parts: np.save(folder/part.name, np.zeros(n//len(parts), TOP))
     for kind in ('csv', 'parquet'):
         seconds = []
         for _ in range(times):
             (tmp/f'answers.{kind}').unlink(missing_ok=True)
             began = time.perf_counter()
-            write_scored(Scored(folder, parts), tmp/f'answers.{kind}')
+            write_predictions(Predictions(folder, parts), tmp/f'answers.{kind}')
             seconds.append(round(time.perf_counter()-began, 3))
         yield {'what': 'writing', 'way': kind, 'amount': n//len(parts)*len(parts), 'unit': 'digits', 'bytes': (tmp/f'answers.{kind}').stat().st_size, 'seconds': seconds}
 
@@ -134,8 +135,8 @@ def main(
 ):
     here = environment()
     with tempfile.TemporaryDirectory() as tmp:
-        from digit_recognizer.data import first_digits, load_digits
-        digits = first_digits(load_digits(), 1500) if small else load_digits()
+        from digit_recognizer.data import take_digits, load_digits
+        digits = take_digits(load_digits(), 1500) if small else load_digits()
         times = 1 if small else 3
         rows = [*scoring(Path(tmp), digits, 2 if small else 36, times), *loading(Path(tmp), times), *writing(Path(tmp), 3000 if small else 1_008_000, times), *training(Path(tmp), small, times)]
     for row in rows: print(f"{row['what']:<28}{row['way']:<28}{sorted(row['seconds'])[times//2]:>9.2f} s")

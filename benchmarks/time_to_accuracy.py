@@ -18,7 +18,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from digit_recognizer.data import InputError, load_digits
+from digit_recognizer.core.files import InputError
+from digit_recognizer.data import load_digits
 from results import begun, command, result_file, write_result
 
 CONTENDERS = {
@@ -142,14 +143,15 @@ def train_rival(name, seed, parts, epochs, clock):
 def recipe_now(name, seed, small):
     "A recipe of ours as it is today; None for a rival."
     from dataclasses import asdict
-    from digit_recognizer.train import RECIPES, make_recipe
+    from digit_recognizer.core.recipe import RECIPES, make_recipe
     return asdict(make_recipe(name, {'seed': seed, **({'epochs': 1} if small else {})})) if name in RECIPES else None
 
 
 def train_ours(name, seed, parts, epochs, clock):
     "By this package's own `fit`."
     from dataclasses import asdict
-    from digit_recognizer.train import fit, make_recipe
+    from digit_recognizer.train import fit
+    from digit_recognizer.core.recipe import make_recipe
     recipe = make_recipe(name, {'seed': seed, **({'epochs': epochs} if epochs else {})})
     fitted = fit(recipe, *parts, progress=False)
     clock.rows = [{'epoch': int(row.epoch), 'errors': round((1-row.val_accuracy)*clock.n),

@@ -1,0 +1,31 @@
+"""What several tests share: options, the folder of the repository, digits as CSV files."""
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--screens", type=Path, help="a folder for screenshots of the pages")
+    parser.addoption("--moments", type=int, default=6, help="how many runs test_kill.py kills")
+    parser.addoption("--examples", type=int, default=2000, help="how many tables test_mangle.py mangles")
+
+
+def pytest_configure(config):
+    for marker in ("slow: takes more than half a minute", "browser: needs Chromium", "cluster: starts Dask workers"):
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture(scope="session")
+def root():
+    "The folder of the repository."
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def csv_digits(tmp_path_factory):
+    "The first 3,000 labelled and 3,000 held-out digits, as Kaggle's CSV files: a folder."
+    from digit_recognizer.data import export_csv, load_digits, take_digits
+
+    return export_csv(take_digits(load_digits(), 3000), tmp_path_factory.mktemp("digits") / "kaggle")

@@ -1,0 +1,41 @@
+"""Commands of the package, each in a process of its own, and the comparison of two finished runs."""
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+PROGRAM = [sys.executable, "-m", "digit_recognizer"]
+CLOCK = ["seconds", "cpu_seconds"]
+
+
+def start(words, **options):
+    "Start a command; a Popen."
+    return subprocess.Popen([*PROGRAM, *map(str, words)], **options)
+
+
+def run(words, **options):
+    "Run a command to its end; exit code, standard output and standard error."
+    return subprocess.run([*PROGRAM, *map(str, words)], capture_output=True, text=True, **options)
+
+
+def wait_for(what, found, process):
+    "Wait until `found` returns something; fail when the command ends before."
+    for _ in range(6000):
+        seen = found()
+        if seen:
+            return seen
+        assert process.poll() is None, f"the command ended before {what}"
+        time.sleep(0.01)
+    raise AssertionError(f"{what} was never seen")
+
+
+def assert_same_run(a, b):
+    "Two finished runs agree bit for bit in everything but the clock."
+    assert all(np.array_equal(p, q) for p, q in zip(a.model.get_weights(), b.model.get_weights(), strict=True)), "weights"
+    assert a.curve.drop(columns=CLOCK).equals(b.curve.drop(columns=CLOCK)), "curve"
+    for name in ("rows", "y", "proba"):
+        assert np.array_equal(a.validation[name], b.validation[name]), name
+    assert np.array_equal(a.test, b.test), "probabilities of the held-out digits"
+    assert (a.folder / "submission.csv").read_bytes() == (b.folder / "submission.csv").read_bytes(), "submission"
+    assert {p.name for p in a.folder.rglob("*")} == {p.name for p in b.folder.rglob("*")}, "files"

@@ -1,0 +1,197 @@
+"""Workers are killed in the middle of their jobs, and the results equal those of the same commands left alone.
+
+What must be equal, byte for byte: the file of labels; bit for bit: weights, curves and probabilities. Then what a user
+can get wrong.
+"""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import psutil
+import pytest
+
+from digit_recognizer.runs.export import export_run
+from digit_recognizer.runs.folder import load_run, pretrained_run
+from processes import assert_same_run, run, start, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+CHUNKS = 24
+
+
+@pytest.fixture(scope="module")
+def job(csv_digits, tmp_path_factory):
+    "A run, many files to predict, and the answers of the plain command."
+    tmp = tmp_path_factory.mktemp("cluster")
+    folder, many, serial = shutil.copytree(pretrained_run().folder, tmp / "run"), tmp / "many", tmp / "serial.csv"
+    export_run(load_run(folder))
+    many.mkdir()
+    for i in range(CHUNKS):
+        shutil.copy(csv_digits / "test.csv", many / f"{i}.csv")
+    told = run(["predict", folder, many, "--out", serial, "--quiet"])
+    assert told.returncode == 0, told.stderr
+    return SimpleNamespace(run=folder, many=many, answers=serial.read_bytes(), words=["predict", folder, many, "--quiet", "--out"])
+
+
+def worker_processes(pid):
+    "The worker processes that a command has started."
+    children = psutil.Process(pid).children(recursive=True)
+    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
+
+
+@contextmanager
+def scheduler_and_workers(folder, environments):
+    "A scheduler and workers, as a user starts them, each worker with the environment it is given."
+    quiet = dict(stdout=subprocess.DEVNULL, cwd=folder)
+    scheduler = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
+                                 stderr=subprocess.PIPE, text=True, **quiet)
+    address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at" in line)
+    workers = [subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"],
+                                stderr=subprocess.DEVNULL, env=environ, **quiet) for environ in environments]
+    try:
+        yield address, workers, scheduler
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait()
+
+
+def finished_chunks(out):
+    "How many chunks of a prediction are done."
+    return len(list(out.with_name(f".{out.name}.part").glob("*.npy")))
+
+
+def wait_for_chunks(out, process):
+    "Wait until some chunks are done, and not all."
+    wait_for("a finished chunk", lambda: finished_chunks(out) > 1, process)
+    assert finished_chunks(out) < CHUNKS
+
+
+def test_local_worker_killed(job, tmp_path):
+    out = tmp_path / "labels.csv"
+    process = start([*job.words, out, "--workers", 2], stdout=subprocess.DEVNULL)
+    wait_for_chunks(out, process)
+    worker_processes(process.pid)[0].kill()
+    assert process.wait() == 0
+    assert out.read_bytes() == job.answers
+
+
+def test_scheduler_s_worker_killed(job, tmp_path):
+    out = tmp_path / "labels.csv"
+    with scheduler_and_workers(tmp_path, [None, None]) as (address, workers, _):
+        process = start([*job.words, out, "--dask", address], stdout=subprocess.DEVNULL)
+        wait_for_chunks(out, process)
+        workers[0].kill()
+        assert process.wait() == 0
+    assert out.read_bytes() == job.answers
+
+
+def test_scheduler_killed(job, tmp_path):
+    out = tmp_path / "labels.csv"
+    with scheduler_and_workers(tmp_path, [None]) as (address, _, scheduler):
+        process = start([*job.words, out, "--dask", address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        wait_for_chunks(out, process)
+        scheduler.kill()
+        said = process.communicate()[1].strip()
+    assert process.returncode == 2 and said.startswith("error: the Dask scheduler was lost") and said.count("\n") == 0, said
+    assert run([*job.words, out]).returncode == 0
+    assert out.read_bytes() == job.answers
+
+
+def test_interrupted_by_ctrl_c(job, tmp_path):
+    def hear_interrupts():  # a shell that runs the tests in the background lets SIGINT be ignored
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    out = tmp_path / "labels.csv"
+    process = start([*job.words, out, "--workers", 2], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                    preexec_fn=hear_interrupts)
+    wait_for_chunks(out, process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    said = process.communicate()[1].strip()
+    assert process.returncode == 130 and "Traceback" not in said and said.startswith("interrupted: finished predictions are kept"), said
+    assert run([*job.words, out]).returncode == 0
+    assert out.read_bytes() == job.answers
+
+
+def test_command_killed(job, tmp_path):
+    out = tmp_path / "labels.csv"
+    process = start([*job.words, out, "--workers", 2], stdout=subprocess.DEVNULL)
+    wait_for_chunks(out, process)
+    left = worker_processes(process.pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in left):
+        assert time.monotonic() < deadline, "a worker outlives its command"
+        time.sleep(0.05)
+    assert run([*job.words, out]).returncode == 0
+    assert out.read_bytes() == job.answers
+
+
+def test_bad_row_does_not_cost_the_other_chunks(job, tmp_path):
+    many = shutil.copytree(job.many, tmp_path / "many")
+    whole, out = (many / "7.csv").read_bytes(), tmp_path / "labels.csv"
+    (many / "7.csv").write_bytes(whole.replace(b"\n0,", b"\n0,999,", 1))
+    words = ["predict", job.run, many, "--out", out, "--quiet", "--workers", 2]
+    told = run(words)
+    assert told.returncode == 2 and "7.csv: line 2 has 785 cells" in told.stderr and not out.exists(), told.stderr
+    assert finished_chunks(out) == CHUNKS - 1
+    (many / "7.csv").write_bytes(whole)
+    assert run(words).returncode == 0
+    assert out.read_bytes() == job.answers
+
+
+def test_worker_killed_in_a_fold(csv_digits, tmp_path):
+    words = ["run", "--data", csv_digits, "--recipe", "tiny", "--set", "epochs=6", "--members", 2, "--threads", 1, "--quiet", "--no-report", "--out"]
+    told = run([*words, tmp_path / "serial"])
+    assert told.returncode == 0, told.stderr
+    process = start([*words, tmp_path / "killed", "--workers", 2], stdout=subprocess.DEVNULL)
+    wait_for("a checkpoint", lambda: list((tmp_path / "killed").rglob("epoch-*.npz")), process)
+    worker_processes(process.pid)[0].kill()
+    assert process.wait() == 0
+    for name in (".", "members/0", "members/1"):
+        assert_same_run(load_run(tmp_path / "killed" / name), load_run(tmp_path / "serial" / name))
+
+
+WITHOUT_PACKAGE = """import sys
+class NotHere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] == 'digit_recognizer': raise ModuleNotFoundError(f'No module named {name!r}', name=name)
+sys.meta_path.insert(0, NotHere())
+import importlib.metadata as metadata
+version = metadata.version
+def without(name):
+    if name == 'digit_recognizer': raise metadata.PackageNotFoundError(name)
+    return version(name)
+metadata.version = without
+"""
+OTHER_VERSION = """import importlib.metadata as metadata
+version = metadata.version
+metadata.version = lambda name: '0.0.9' if name == 'digit_recognizer' else version(name)
+import digit_recognizer
+digit_recognizer.__version__ = '0.0.9'
+"""
+
+
+@pytest.mark.parametrize("sitecustomize, expected", [
+    (WITHOUT_PACKAGE, ["has digit_recognizer not at all (here", "install the same versions there"]),
+    (OTHER_VERSION, ["has digit_recognizer 0.0.9 (here"]),
+    (None, ["has no worker; start one on each machine by: dask worker"]),
+    ("nobody", ["no Dask scheduler answers at tcp://127.0.0.1:9"])])
+def test_unusable_clusters_are_refused_in_one_line(sitecustomize, expected, job, tmp_path):
+    out = tmp_path / "labels.csv"
+    if sitecustomize == "nobody":
+        told = run([*job.words, out, "--dask", "tcp://127.0.0.1:9"])
+    else:
+        (tmp_path / "sitecustomize.py").write_text(sitecustomize or "")
+        environments = [{**os.environ, "PYTHONPATH": str(tmp_path)}] if sitecustomize else []
+        with scheduler_and_workers(tmp_path, environments) as (address, *_):
+            told = run([*job.words, out, "--dask", address])
+    line = told.stderr.strip()
+    assert told.returncode == 2 and line.count("\n") == 0, told.stderr
+    assert all(word in line for word in expected), line
+    assert not out.exists() and not finished_chunks(out)

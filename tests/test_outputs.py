@@ -1,0 +1,32 @@
+"""The saved outputs of each notebook are those of its code, run in a kernel of its own."""
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import outputs  # noqa: E402
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("notebook", [p.relative_to(ROOT).as_posix() for p in outputs.notebooks()])
+def test_outputs_are_those_of_the_code(notebook):
+    wrong = outputs.check(ROOT / notebook)
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("change, equal", [(0, True), (2, True), (9, False)])
+def test_only_a_grey_level_or_two_may_differ(change, equal):
+    import base64
+    from io import BytesIO
+
+    from PIL import Image
+
+    def png(level):
+        file = BytesIO()
+        Image.new("L", (4, 4), level).save(file, "PNG")
+        return outputs.PNG + base64.b64encode(file.getvalue()).decode()
+
+    assert outputs.same({"source": png(100)}, {"source": png(100 + change)}) == equal
+    assert not outputs.same({"text": "52 errors"}, {"text": "53 errors"})

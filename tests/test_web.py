@@ -1,0 +1,322 @@
+"""The page that reads drawn digits, in Chromium: it computes what Keras computes and normalises as Python does. It reads
+MNIST's digits as pictures and as strokes, fetches nothing, and does not scroll while a finger draws."""
+import base64
+import json
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from browsing import DESK, PHONE, chromium, screenshot_folder, serve
+from PIL import Image
+from playwright.sync_api import expect
+
+from digit_recognizer.core.backend import silence_tensorflow
+from digit_recognizer.core.predict import predict
+from digit_recognizer.data import load_embedded
+from digit_recognizer.images.normalise import NORMALISER
+from digit_recognizer.runs.folder import pretrained_run
+from digit_recognizer.web.network import fuse_batch_norms, operations, pack
+from digit_recognizer.web.page import write_page
+
+NEIGHBOURS = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]  # clockwise from above
+BYTES = "const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));"
+FORWARD = BYTES + """
+    const net = about ? {operations: about.operations, weights: unpack(about.data, about.weights)} : network, all = bytes(text), out = [];
+    const began = performance.now();
+    for (let i = 0; i < all.length; i += 784) out.push(Array.from(forward(net, all.subarray(i, i + 784))));
+    return [out, (performance.now() - began) / out.length];"""
+NORMALISED = BYTES + """
+    const grey = bytes(text), pixels = new Uint8Array(4 * grey.length);
+    grey.forEach((p, i) => pixels.set([p, p, p, 255], 4 * i));
+    try { return {seen: Array.from(normalise(toGrey(pixels, w, h)).v)}; }
+    catch (e) { if (e instanceof Refusal) return {refused: `drawing: ${e.message}`}; throw e; }"""
+OPENED = """async png => { await open(new Blob([Uint8Array.from(atob(png), c => c.charCodeAt(0))], {type: 'image/png'}));
+    return document.getElementById('spoken').textContent; }"""
+TIMED = """() => { const image = drawing.pixels();
+    return Array.from({length: 20}, () => { const began = performance.now(); read(image); return performance.now() - began; }); }"""
+LIMITS_SEEN = "Object.fromEntries(Object.entries(LIMITS).map(([name, [low, high]]) => [name, [low, high]]))"
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("web")]
+
+
+def encoded(a):
+    return base64.b64encode(np.ascontiguousarray(a).tobytes()).decode()
+
+
+def decoded(text):
+    return np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
+
+
+def png(a):
+    Image.fromarray(a).save(out := BytesIO(), "PNG")
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def blown_up(img, by):
+    return np.kron(img, np.ones((by, by), np.uint8))
+
+
+def open_page(browser, address, **options):
+    "A page in a context of its own; what it requests and reports goes to `page.wrong`."
+    context = browser.new_context(**options)
+    page = context.new_page()
+    page.wrong = wrong = []
+    page.on("request", lambda r: r.url != address and not r.url.startswith("blob:") and wrong.append(f"request: {r.url[:80]}"))
+    page.on("pageerror", lambda e: wrong.append(f"error: {e}"))
+    page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(f"console: {m.text}"))
+    page.goto(address, wait_until="load")
+    return page
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_embedded()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    "A folder with the page of the pretrained run."
+    folder = tmp_path_factory.mktemp("page")
+    write_page(pretrained_run(), folder / "try.html")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser, folder):
+    "The page on a desk, opened as a file; it must request nothing and report no error."
+    page = open_page(browser, (folder / "try.html").as_uri(), viewport={"width": DESK, "height": 900})
+    yield page
+    wrong = page.wrong
+    page.context.close()
+    assert not wrong
+
+
+@pytest.fixture
+def phone(browser, folder):
+    "The page on a phone in the dark, from a server."
+    options = {"has_touch": True, "is_mobile": True, "device_scale_factor": 3, "color_scheme": "dark"}
+    with serve(folder) as address:
+        page = open_page(browser, f"{address}/try.html", viewport={"width": PHONE, "height": 700}, **options)
+        yield page
+        wrong = page.wrong
+        page.context.close()
+    assert not wrong
+
+
+def forward(page, x, about=None):
+    "Probabilities of the page, and milliseconds an image; of another network where `about` tells one."
+    out, ms = page.evaluate(f"([text, about]) => {{{FORWARD}}}", [encoded(x), about])
+    return np.array(out), ms
+
+
+def test_probabilities_are_those_of_keras(page, digits):
+    x = digits.x_test[:1000]
+    proba = predict(pretrained_run().model, x)
+    found, ms = forward(page, x)
+    assert abs(found - proba).max() < 1e-3
+    assert (found.argmax(1) == proba.argmax(1)).all()
+    assert ms < 50
+
+
+def networks():
+    "One of each kind that a run can hold."
+    from digit_recognizer.model import build, ensemble, with_temperature, with_tta
+
+    nets = {name: build(name, 4, seed=1) for name in ("residual", "plain", "classic")}
+    return nets | {"calibrated": with_temperature(nets["residual"], 0.6), "tta": with_tta(nets["plain"], 5),
+                   "ensemble": ensemble([nets["residual"], nets["plain"]])}
+
+
+def test_every_kind_of_network(page, digits):
+    x = digits.x_test[:20]
+    with silence_tensorflow():
+        for name, net in networks().items():
+            found, _ = forward(page, x, pack(fuse_batch_norms(operations(net))))
+            assert abs(found - predict(net, x)).max() < 1e-3, name
+
+
+def test_golden_examples(page, root):
+    golden = json.loads((root / "nbs/results/golden.json").read_text())
+    assert golden["normaliser"] == NORMALISER == page.evaluate("NORMALISER")
+    assert golden["limits"] == page.evaluate(LIMITS_SEEN)
+    for e in golden["examples"]:
+        h, w = e["shape"]
+        found = page.evaluate(f"([text, w, h]) => {{{NORMALISED}}}", [encoded(decoded(e["picture"])), w, h])
+        assert e.get("refused") == found.get("refused"), e["name"]
+        if "seen" in e:
+            apart = abs(np.array(found["seen"]) - decoded(e["seen"]).astype(int)).max()
+            assert apart <= ("uneven" in e["name"]), e["name"]
+
+
+def answer(words):
+    "The digit that was spoken, sure or not; None for a refusal."
+    found = [word.strip(".") for word in words.replace("Perhaps a", "It is a").split("It is a ")[1:]]
+    return int(found[0][0]) if found else None
+
+
+def read_pictures(page, x, rng):
+    "Answers to digits blown up 1 to 12 times, anywhere in a larger picture, dark on light or light on dark."
+    answers = []
+    for i, img in enumerate(x):
+        big = blown_up(img, int(rng.integers(1, 13)))
+        a = np.pad(big, [(int(rng.integers(0, 40)), int(rng.integers(0, 40))) for _ in "rc"])
+        answers.append(answer(page.evaluate(OPENED, png(255 - a if i % 2 else a))))
+    return answers
+
+
+def test_pictures_are_read(page, digits):
+    x, y = digits.x_test[1000:1100], digits.y_test[1000:1100]
+    answers = read_pictures(page, x, np.random.default_rng(0))
+    assert sum(a == b for a, b in zip(answers, y)) >= 98
+
+
+def skeleton(ink):
+    "The skeleton of a figure (Zhang and Suen 1984)."
+    a = np.pad(ink, 1).astype(int)
+    while True:
+        before = a.sum()
+        for first in (True, False):
+            p = np.array([np.roll(a, (-r, -c), (0, 1)) for r, c in NEIGHBOURS])
+            turns = ((p == 0) & (np.roll(p, -1, 0) == 1)).sum(0)
+            n, e, s, w = p[0], p[2], p[4], p[6]
+            open_ = (n * e * s == 0) & (e * s * w == 0) if first else (n * e * w == 0) & (n * s * w == 0)
+            a = np.where((a == 1) & (p.sum(0) >= 2) & (p.sum(0) <= 6) & (turns == 1) & open_, 0, a)
+        if a.sum() == before:
+            return a[1:-1, 1:-1]
+
+
+def neighbours(p, among):
+    "The places beside p, the nearest first."
+    return [q for q in ((p[0] + r, p[1] + c) for r, c in sorted(NEIGHBOURS, key=lambda d: abs(d[0]) + abs(d[1]))) if q in among]
+
+
+def strokes(img):
+    "A digit's middle lines as a hand could draw them: lists of places (row, column), by walking the skeleton."
+    left = {tuple(map(int, p)) for p in np.argwhere(skeleton(blown_up(img, 2) > 127))}
+    every, lines = set(left), []
+    while left:
+        ends = [p for p in sorted(left) if len(neighbours(p, left)) <= 1]
+        line = [ends[0] if ends else min(left)]
+        left.discard(line[0])
+        while nexts := neighbours(line[-1], left):
+            line.append(nexts[0])
+            left.discard(line[-1])
+        for end in (0, -1):  # join what the walk cut
+            joined = [q for q in neighbours(line[end], every) if q not in line[:3] + line[-3:]]
+            if joined:
+                line.insert(0 if not end else len(line), joined[0])
+        if len(line) > 3 or not lines:
+            lines.append(line[:-1:3] + line[-1:])
+    return lines
+
+
+def draw(page, points):
+    "Draw a line with the mouse through points (row, column), in pixels of the page."
+    for k, (r, c) in enumerate(points):
+        page.mouse.move(c, r)
+        if not k:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def draw_digit(page, img, rng):
+    "Draw a digit by the mouse, at 35 to 95 % of the canvas, anywhere on it."
+    lines = strokes(img)
+    places = np.concatenate([np.array(line) for line in lines]).astype(float)
+    low, span = places.min(0), max(np.ptp(places, 0).max(), 1)
+    box = page.locator("#pad").bounding_box()
+    size = rng.uniform(0.35, 0.95) * (box["width"] - 30)
+    room = box["width"] - 30 - np.ptp(places, 0) / span * size
+    corner = np.array([box["y"], box["x"]]) + 15 + rng.uniform(0, 1, 2) * room
+    for line in lines:
+        draw(page, [corner + (np.array(p) - low) / span * size for p in line])
+
+
+def test_strokes_are_read(page, digits):
+    x, y, rng, answers = digits.x_test[1000:1100], digits.y_test[1000:1100], np.random.default_rng(1), []
+    for img in x:
+        if page.locator("#clear").is_enabled():
+            page.locator("#clear").click(force=True)
+        draw_digit(page, img, rng)
+        answers.append(answer(page.locator("#spoken").text_content()))
+    assert sum(a == b for a, b in zip(answers, y)) >= 95  # a skeleton has lost some of the digit
+    assert np.median(page.evaluate(TIMED)) < 50  # milliseconds from a drawing to its answer
+
+
+def draw_on_pad(page, *points):
+    "Draw a line through points given as shares of the canvas."
+    pad = page.locator("#pad").bounding_box()
+    draw(page, [(pad["y"] + r * pad["height"], pad["x"] + c * pad["width"]) for r, c in points])
+
+
+def test_undo_and_clear(page):
+    spoken = page.locator("#spoken")
+    assert "Draw one digit" in page.locator("#more").text_content() and page.locator("#clear").is_disabled()
+    draw_on_pad(page, (0.2, 0.5), (0.8, 0.5))
+    assert spoken.text_content().startswith("It is a 1")
+    draw_on_pad(page, (0.2, 0.25), (0.2, 0.5))
+    page.keyboard.press("Control+z")
+    assert spoken.text_content().startswith("It is a 1")
+    page.locator("#undo").focus()
+    page.keyboard.press("Enter")
+    assert "Draw one digit" in spoken.text_content()
+
+
+def test_refusals(page):
+    spoken = page.locator("#spoken")
+    draw_on_pad(page, (0.5, 0.5), (0.5, 0.5))
+    assert "a blot or a dot" in spoken.text_content() and page.locator("#clear").is_enabled()
+    draw_on_pad(page, *((0.35 + 0.03 * k, 0.35 + 0.3 * (k % 2)) for k in range(11)))
+    assert "a blot" in spoken.text_content()
+    assert page.locator("#head").text_content() == "No answer"
+    page.locator("#clear").click()
+    page.keyboard.press("Control+z")
+    assert "a blot" in spoken.text_content()
+
+
+def test_opened_files(page, digits):
+    spoken, file = page.locator("#spoken"), page.locator("#file")
+    file.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"})
+    expect(spoken).to_contain_text("notes.txt")
+    picture = base64.b64decode(png(255 - blown_up(digits.x[0], 9)))
+    file.set_input_files({"name": "digit.png", "mimeType": "image/png", "buffer": picture})
+    expect(spoken).to_contain_text(f"It is a {digits.y[0]}")
+    page.evaluate("tell({seen: new Uint8Array(784), proba: [.4, .3, .1, .1, .1, 0, 0, 0, 0, 0]}, true)")
+    assert spoken.text_content() == "Not sure. Perhaps a 0 (40.0%) or a 1 (30.0%)."
+
+
+def test_a_finger_draws_and_the_page_does_not_scroll(phone, digits, pytestconfig):
+    assert phone.evaluate("document.documentElement.scrollWidth") == PHONE
+    pad = phone.locator("#pad").bounding_box()
+    cdp, x = phone.context.new_cdp_session(phone), pad["x"] + pad["width"] / 2
+    places = [{"x": x, "y": pad["y"] + (0.8 - 0.02 * k) * pad["height"]} for k in range(31)]  # a 1 from below
+    for k, place in enumerate(places):
+        cdp.send("Input.dispatchTouchEvent", {"type": "touchMove" if k else "touchStart", "touchPoints": [place]})
+    cdp.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(phone.locator("#spoken")).to_contain_text("It is a 1")
+    assert phone.evaluate("scrollY") == 0 and phone.evaluate("document.documentElement.scrollHeight") > 700
+    assert read_pictures(phone, digits.x_test[1000:1001], np.random.default_rng(0)) == [digits.y_test[1000]]
+    screens = screenshot_folder(pytestconfig)
+    if screens:
+        phone.screenshot(path=screens / "try-390.png", full_page=True)
+
+
+def test_the_page_on_a_desk(page, digits, pytestconfig):
+    read_pictures(page, digits.x_test[1000:1001], np.random.default_rng(0))
+    screens = screenshot_folder(pytestconfig)
+    if screens:
+        page.screenshot(path=screens / "try-1280.png", full_page=True)
+
+
+def test_the_policy_of_the_page_refuses_requests(browser, folder):
+    page = open_page(browser, (folder / "try.html").as_uri())
+    assert page.evaluate("() => fetch('https://example.org/').then(() => false, () => true)")
+    assert any("Content Security Policy" in w for w in page.wrong) and all("example.org" in w for w in page.wrong)
+    page.context.close()
