@@ -1,6 +1,6 @@
 """How accurate the recipes are: over seeds, as ensembles, on Kaggle's split and on MNIST's own.
 
-    python benchmarks/accuracy.py            # hours; interrupted, it goes on where it stopped
+    python benchmarks/accuracy.py            # hours; interrupted, it resumes
     python benchmarks/accuracy.py --small    # a minute: a tiny recipe on few digits
 
 Recipes were chosen by validation alone, on the embedded digits; six in ten of the 10,000 test digits of MNIST's own

@@ -35,7 +35,7 @@ def begun(path, name, small, one_machine=True):
 
 
 def environment():
-    "Machine and versions, asked in a process of its own so that TensorFlow starts with whatever settings come later."
+    "Machine and versions, asked in a process of its own so that TensorFlow starts with any settings that come later."
     code = 'import json; from digit_recognizer.core.backend import describe_environment; print(json.dumps(describe_environment()))'
     return json.loads(subprocess.run([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True,
                                      check=True).stdout)

@@ -1,7 +1,7 @@
 """Validation accuracy against time: the original notebook and public rivals, trained as their authors did,
 beside this package's recipes; on the same digits, one after another on one machine.
 
-    python benchmarks/time_to_accuracy.py            # hours; interrupted, it goes on where it stopped
+    python benchmarks/time_to_accuracy.py            # hours; interrupted, it resumes
     python benchmarks/time_to_accuracy.py --small    # a minute: every contender for an epoch on few digits
 
 The clock of every contender runs from the beginning of an epoch to its end, validation on 8,400 digits included;
@@ -35,7 +35,7 @@ CONTENDERS = {
 
 
 class Clock:
-    "Rows of an epoch's errors and the time so far, kept on disk so that a stopped training can go on."
+    "Rows of an epoch's errors and the time so far, kept on disk so that an interrupted training can resume."
     def __init__(self, file, n):
         self.file, self.n = file, n
         self.rows = json.loads(file.read_text()) if file.exists() else []
@@ -141,7 +141,7 @@ def train_rival(name, seed, parts, epochs, clock):
 
 
 def recipe_now(name, seed, small):
-    "A recipe of ours as it is today; None for a rival."
+    "The present recipe of that name; None for a rival."
     from dataclasses import asdict
     from digit_recognizer.core.recipe import RECIPES, make_recipe
     return asdict(make_recipe(name, {'seed': seed, **({'epochs': 1} if small else {})})) if name in RECIPES else None
@@ -178,7 +178,7 @@ def main(
     small: Annotated[bool, typer.Option('--small', help='An epoch on 2,000 digits each, to see that all works.')]=False,
     only: Annotated[str, typer.Option(help='Contenders, separated by commas; by default all.')]=','.join(CONTENDERS),
     out: Annotated[Path, typer.Option(help='The result file; what it already holds is not trained again.')]=None,
-    work: Annotated[Path, typer.Option(help='Where stopped trainings wait to be gone on with; by default beside the result file.')]=None,
+    work: Annotated[Path, typer.Option(help='Where the states of interrupted trainings are kept; by default beside the result file.')]=None,
     one: Annotated[str, typer.Option(hidden=True)]='',
 ):
     if one:

@@ -76,7 +76,7 @@ def submission_problems(
     found = ["line 1: begins with a byte-order mark; save it as plain UTF-8"] if marked else []
     with open(path, encoding='utf-8-sig', errors='replace', newline='\n') as f:
         lines = (line.rstrip('\n').removesuffix('\r') for line in iter(lambda: f.readline(_LONGEST), ''))
-        if header := _header_problem(next(lines)): return found + [f"line 1: {header}"]
+        if header := _header_problem(next(lines, '')): return found + [f"line 1: {header}"]
         found += islice(_line_problems(lines, rows), limit-len(found))
     return found if len(found)<limit else found + ["and perhaps more; only the first are listed"]
 

@@ -11,7 +11,10 @@ from test_structure import cells, notebooks, source
 BANNED = re.compile(
     r"\b(is|are) no (?!longer\b|more\b)[a-z]+|\b(go|goes|going|gone|went) on with\b|\bso many\b[^.]*\bas\b|\bwhoever\b|\bwhatever\b|\bas it is\b(?! \w+ed)"
     r"|\bthat one\b|\bat hand\b|\bcomes? to the same\b", re.I)
-TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "nbs/glossary.md")
+SCRIPTS = ("benchmarks", "tools", "tests")
+SHOWN = ("digit_recognizer/analysis/report.html.jinja", "digit_recognizer/web/assets/page.html", "digit_recognizer/web/assets/page.js")
+EXEMPT = ("test_english.py", "golden.py")  # this list; names of golden examples, which are committed results
 LONGEST = 35  # words of a sentence
 
 
@@ -24,7 +27,8 @@ def prose(markdown):
 def words_in_code(code):
     "Comments and strings of Python code."
     code = re.sub(r"^[%!].*$", "", code, flags=re.M)
-    return "\n".join(t.string for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type in (tokenize.COMMENT, tokenize.STRING))
+    kinds = {tokenize.COMMENT, tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}  # f-strings from Python 3.12 on
+    return "\n".join(t.string for t in tokenize.generate_tokens(io.StringIO(code).readline) if t.type in kinds)
 
 
 def texts(root):
@@ -34,6 +38,10 @@ def texts(root):
             yield path.relative_to(root).as_posix(), prose(source(cell)) if cell["cell_type"] == "markdown" else words_in_code(source(cell)), cell["cell_type"]
     for name in TEXTS:
         yield name, prose((root / name).read_text(encoding="utf-8")), "markdown"
+    for path in (p for folder in SCRIPTS for p in sorted((root / folder).glob("*.py")) if p.name not in EXEMPT):
+        yield path.relative_to(root).as_posix(), words_in_code(path.read_text(encoding="utf-8")), "code"
+    for name in SHOWN:
+        yield name, (root / name).read_text(encoding="utf-8"), "code"
 
 
 def test_no_banned_phrase(root):

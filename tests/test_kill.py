@@ -65,9 +65,10 @@ def test_killed_runs_resume_bit_for_bit(moment, whole, tmp_path):
     assert_same_run(load_run(out), expected.run)
 
 
-def test_killed_while_training(whole, tmp_path):
-    "At least this moment lies inside the training."
-    expected, out = whole[1], tmp_path / "killed"
+@pytest.mark.parametrize("members", [1, 2])
+def test_killed_while_training(members, whole, tmp_path):
+    "At least this moment lies inside a training."
+    expected, out = whole[members], tmp_path / "killed"
     process = start([*expected.words, "--out", out], stdout=subprocess.DEVNULL)
     while not list(out.rglob("epoch-*.npz")):
         assert process.poll() is None, "the run ended before a checkpoint was seen"

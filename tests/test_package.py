@@ -56,6 +56,8 @@ def test_wheel_used_elsewhere(user, root):
     here = user.folder
     assert str(here) in user("-c", "import digit_recognizer; print(digit_recognizer.__file__)", program="python")
     user("run", "--recipe", "tiny", "--quiet")
+    report = (here / "runs/tiny/report.html").read_text(encoding="utf-8")
+    assert all(f">{title}<" in report for title in ("Calibration", "Glossary", "Reproduce this run"))
     user("check", "runs/tiny/submission.csv")
     user("export-csv", "kaggle")
     user("run", "--recipe", "tiny", "--quiet", "--data", "./kaggle", "--out", "runs/from-csv", "--no-report")

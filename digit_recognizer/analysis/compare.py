@@ -8,11 +8,10 @@ __all__ = ['LEVEL', 'paired_interval', 'Comparison', 'shared_predictions', 'comp
 
 # %% ../../nbs/analysis/compare.ipynb #1b8beaf8
 from dataclasses import dataclass
+from typing import Any
 
 # %% ../../nbs/analysis/compare.ipynb #2517a3f5
 import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
 
 # %% ../../nbs/analysis/compare.ipynb #617f6999
 from ..core.docments import add_docments
@@ -145,8 +144,9 @@ def _check_fingerprints(
 def _guesses(
     run:Run,  # any
     name:str, # what it is called in the columns
-)->pd.DataFrame: # row, truth, guess_NAME, confidence_NAME
+)->Any: # DataFrame: row, truth, guess_NAME, confidence_NAME
     "The answers of a run to its validation digits."
+    import pandas as pd
     v = run.validation
     return pd.DataFrame({'row': v['rows'], 'truth': v['y'], f'guess_{name}': v['proba'].argmax(1),
                          f'confidence_{name}': v['proba'].max(1)})
@@ -155,7 +155,7 @@ def _guesses(
 def shared_predictions(
     a:Run, # one run
     b:Run, # another
-)->pd.DataFrame: # row, truth, guess_a, confidence_a, guess_b, confidence_b
+)->Any: # DataFrame: row, truth, guess_a, confidence_a, guess_b, confidence_b
     "The answers of two runs to the validation digits they share; raises `InputError` where they share none."
     _check_fingerprints(a, b)
     shared = _guesses(a, 'a').merge(_guesses(b, 'b').drop(columns='truth'), on='row')
@@ -197,7 +197,7 @@ def compare(
 def disagreements(
     a:Run, # one run
     b:Run, # another
-)->pd.DataFrame: # as of `shared_predictions`, with `right`: 'a', 'b' or 'neither'
+)->Any: # DataFrame: as of `shared_predictions`, with `right`: 'a', 'b' or 'neither'
     "The digits that two runs read differently; those that only one of them reads come first."
     shared = shared_predictions(a, b)
     table = shared[shared.guess_a!=shared.guess_b].copy()
@@ -208,9 +208,9 @@ def disagreements(
 # %% ../../nbs/analysis/compare.ipynb #a6888ffd
 def plot_disagreements(
     x:np.ndarray,       # all labelled images, (N, 28, 28); the table's `row` points into them
-    table:pd.DataFrame, # from `disagreements`
+    table:Any, # DataFrame, from `disagreements`
     n:int=32,           # how many to show
-)->go.Figure:
+)->Any: # plotly Figure
     "A gallery: above each digit its truth and the two answers."
     shown = table.head(n)
     captions = [f"{r.truth}: {r.guess_a} | {r.guess_b}" for r in shown.itertuples()]

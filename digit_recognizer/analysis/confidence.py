@@ -9,11 +9,10 @@ __all__ = ['brier', 'reliability', 'expected_calibration_error', 'cross_fit', 'c
 # %% ../../nbs/analysis/confidence.ipynb #9ce7bde3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 # %% ../../nbs/analysis/confidence.ipynb #5193b287
 import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
 
 # %% ../../nbs/analysis/confidence.ipynb #74266c8c
 from ..core.docments import add_docments
@@ -41,8 +40,9 @@ def reliability(
     y:np.ndarray,     # labels, (n,), 0-9
     proba:np.ndarray, # probabilities, (n, 10)
     bins:int=15,      # of equal width, between 0 and 1
-)->pd.DataFrame: # a row for each bin that holds digits: n, confidence (mean), accuracy, low, high
+)->Any: # DataFrame: a row for each bin that holds digits: n, confidence (mean), accuracy, low, high
     "The accuracy at each level of confidence, with Wilson's 95 % interval."
+    import pandas as pd
     check_proba(proba)
     confidence, right = proba.max(1), proba.argmax(1)==y
     bin_of = np.minimum((confidence*bins).astype(int), bins-1)
@@ -92,8 +92,9 @@ def calibration(
     y:np.ndarray,       # labels, (n,), 0-9
     proba:np.ndarray,   # the run's probabilities, (n, 10)
     temperature:float,  # the run's, which `proba` has already
-)->pd.DataFrame: # rows 'uncalibrated' and, unless the temperature is 1, 'temperature-scaled'
+)->Any: # DataFrame: rows 'uncalibrated' and, unless the temperature is 1, 'temperature-scaled'
     "Log loss, Brier score and calibration error before and after temperature scaling, which is cross-fitted."
+    import pandas as pd
     check_proba(proba)
     kinds = {'uncalibrated': apply_temperature(proba, 1/temperature)}
     if temperature!=1: kinds['temperature-scaled'] = cross_fit(y, kinds['uncalibrated'])
@@ -101,21 +102,22 @@ def calibration(
 
 # %% ../../nbs/analysis/confidence.ipynb #0bcb0a7a
 def _with_layout(
-    fig:go.Figure, # with its traces and axes
+    fig:Any, # plotly Figure with its traces and axes
     title:str,     # the finding
     height:int,    # screen pixels
-)->go.Figure:
+)->Any: # plotly Figure
     "Give a figure its title, and its legend below."
     return fig.update_layout(template='simple_white', height=height, title=title, margin=dict(t=60),
                              legend=dict(orientation='h', y=-100/height))
 
 # %% ../../nbs/analysis/confidence.ipynb #914a09f8
 def _reliability_trace(
-    table:pd.DataFrame, # from `reliability`
+    table:Any, # DataFrame, from `reliability`
     name:str,           # in the legend
     color:str,          # of the line
-)->go.Scatter:
+)->Any: # plotly trace
     "Accuracy against confidence, with intervals."
+    import plotly.graph_objects as go
     above, below = table.high-table.accuracy, table.accuracy-table.low
     hover = 'confidence %{x:.1%}, accuracy %{y:.1%}, %{customdata:,} digits'
     return go.Scatter(x=table.confidence.tolist(), y=table.accuracy.tolist(), mode='lines+markers', name=name,
@@ -127,8 +129,9 @@ def plot_reliability(
     y:np.ndarray,        # labels, (n,), 0-9
     proba:np.ndarray,    # the run's probabilities, (n, 10)
     temperature:float=1, # the run's; other than 1, the uncalibrated probabilities are drawn too
-)->go.Figure:
+)->Any: # plotly Figure
     "Reliability diagram (DeGroot and Fienberg 1983)."
+    import plotly.graph_objects as go
     kinds = {'this model' if temperature==1 else 'temperature-scaled': (proba, '#c23616')}
     if temperature!=1: kinds['uncalibrated'] = apply_temperature(proba, 1/temperature), '#7f8fa6'
     fig = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode='lines', line=dict(color='#bbb', dash='dot'),
@@ -158,8 +161,9 @@ def risk_coverage(
     y:np.ndarray,     # labels, (n,), 0-9
     proba:np.ndarray, # probabilities, (n, 10)
     shares:tuple=(0, .005, .01, .02, .05, .1), # of the digits, the least sure ones, sent to a person
-)->pd.DataFrame: # a row a share: to a person, confidence below, answered, errors left, accuracy, low, high
+)->Any: # DataFrame: a row a share: to a person, confidence below, answered, errors left, accuracy, low, high
     "What is left to the model when the least sure digits are sent to a person; ties stay together."
+    import pandas as pd
     check_proba(proba)
     rows = [_risk_row(proba.max(1), proba.argmax(1)==y, share) for share in shares]
     return pd.DataFrame(rows, index=pd.Index([f'{share:.1%}' for share in shares], name='share'))
@@ -177,8 +181,9 @@ def _errors_left(
 def plot_risk_coverage(
     y:np.ndarray,     # labels, (n,), 0-9
     proba:np.ndarray, # probabilities, (n, 10)
-)->go.Figure:
+)->Any: # plotly Figure
     "Errors left against the share of digits that are sent to a person, least sure first."
+    import plotly.graph_objects as go
     left, n = _errors_left(y, proba), len(y)
     shown = np.arange(int(.1*n)+1)
     fig = go.Figure(go.Scatter(x=(shown/n).tolist(), y=left[shown].tolist(), mode='lines', name='this model',
@@ -258,8 +263,9 @@ def review_rows(
     top:np.ndarray,  # of `top_two`, (n,), in the order of the submission
     below:float,     # confidence under which a person is asked, above 0 to 1
     first_id:int=1,  # ImageId of the first digit
-)->pd.DataFrame: # ImageId, Label, confidence, second, second_confidence; least sure first
+)->Any: # DataFrame: ImageId, Label, confidence, second, second_confidence; least sure first
     "The answers that a person should look at."
+    import pandas as pd
     check_threshold(below)
     rows = np.flatnonzero(top['confidence']<below)
     table = pd.DataFrame(top[rows]).rename(columns={'label': 'Label'})
@@ -273,6 +279,7 @@ def write_review(
     path:str|Path, # a CSV file; an earlier one is replaced
 )->int: # how many digits are in it
     "Write the review file, whole or not at all."
+    import pandas as pd
     tables, first_id = [], 1
     for top in tops:
         tables.append(review_rows(top, below, first_id))

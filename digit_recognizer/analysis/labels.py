@@ -9,11 +9,10 @@ __all__ = ['AUDIT', 'find_label_issues', 'plot_label_issues', 'write_audit', 'wr
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # %% ../../nbs/analysis/labels.ipynb #94b50c87
 import numpy as np
-import pandas as pd
-import plotly.graph_objects as go
 
 # %% ../../nbs/analysis/labels.ipynb #e4631f7a
 from ..core.docments import add_docments
@@ -36,8 +35,9 @@ def find_label_issues(
     y:np.ndarray,     # labels, (n,), 0-9
     proba:np.ndarray, # probabilities from networks that were not trained on these digits, (n, 10)
     rows:np.ndarray|None=None, # row numbers of these digits in the data; by default 0 to n-1
-)->pd.DataFrame: # row, label, suggested, p_label, p_suggested; most doubtful first
+)->Any: # DataFrame: row, label, suggested, p_label, p_suggested; most doubtful first
     "Labels that confident learning doubts; raises `InputError` without cleanlab, or if a digit is missing."
+    import pandas as pd
     require_extra('cleanlab', 'labels', 'the search for label issues')
     import cleanlab.filter
     check_proba(proba)
@@ -52,9 +52,9 @@ def find_label_issues(
 # %% ../../nbs/analysis/labels.ipynb #f0413e67
 def plot_label_issues(
     x:np.ndarray,       # all labelled images, (N, 28, 28); the table's `row` points into them
-    table:pd.DataFrame, # from `find_label_issues`
+    table:Any, # DataFrame, from `find_label_issues`
     n:int=40,           # how many to show
-)->go.Figure:
+)->Any: # plotly Figure
     "A gallery of doubtful labels: label, suggestion and its probability above each."
     shown = table.head(n)
     captions = [f'{r.label}, or {r.suggested}? {r.p_suggested:.0%}' for r in shown.itertuples()]
@@ -66,7 +66,7 @@ AUDIT = ['row', 'label', 'suggested', 'p_label', 'p_suggested', 'corrected']
 
 # %% ../../nbs/analysis/labels.ipynb #62584459
 def write_audit(
-    table:pd.DataFrame, # from `find_label_issues`
+    table:Any, # DataFrame, from `find_label_issues`
     path:str|Path,      # a CSV file that does not exist yet
 )->Path: # the file
     "Write candidates for a person to decide on, whole or not at all."
@@ -77,7 +77,7 @@ def write_audit(
 # %% ../../nbs/analysis/labels.ipynb #ce725faf
 def write_gallery(
     x:np.ndarray,       # all labelled images, (N, 28, 28)
-    table:pd.DataFrame, # from `find_label_issues`, not empty
+    table:Any, # DataFrame, from `find_label_issues`, not empty
     path:str|Path,      # an HTML file that does not exist yet
 )->Path: # the file
     "Write the pictures of all candidates as one page that opens offline."

@@ -18,7 +18,8 @@ import plotly.graph_objects as go
 from .confidence import calibration, plot_reliability, plot_risk_coverage
 from .confidence import risk_coverage, threshold_for
 from .neighbours import atlas, copies_summary, find_copies, plot_atlas
-from .robustness import ROBUSTNESS_DIGITS, ood_answers, plot_robustness, robustness
+from .robustness import CORRUPTIONS, ROBUSTNESS_DIGITS
+from .robustness import ood_answers, plot_robustness, robustness
 from ..core.backend import silence_tensorflow
 from ..core.docments import add_docments
 from ..core.figures import plot_curve
@@ -248,9 +249,8 @@ def _corruptions_section(
     "The accuracy on corrupted digits."
     rows = single.validation['rows'][:max(ROBUSTNESS_DIGITS//single.info['recipe']['views'], 200)]
     table = robustness(single.model, digits.x[rows], digits.y[rows])
-    text = (f"{who} reads the first {len(rows):,} validation digits, moved, rotated, scaled, thickened, "
-            "noisy, blurred, occluded and inverted. The dotted line is the accuracy on the unchanged "
-            "digits.")
+    text = (f"{who} reads the first {len(rows):,} validation digits under {len(CORRUPTIONS)} corruptions, "
+            "each at several strengths. The dotted line is the accuracy on the unchanged digits.")
     return Section('Corrupted digits', text, table, plot_robustness(table),
                    "Eight panels: accuracy against the strength of a corruption.")
 

@@ -91,7 +91,8 @@ def use_backend_settings(
         raise InputError(f"TensorFlow has started in this process with {now}, and cannot change to {then}; "
                          "start a new process")
     if 'threads' in wanted: os.environ.update(dict.fromkeys(THREADS, str(threads)))
-    if 'deterministic' in wanted: os.environ[DETERMINISTIC] = wanted['deterministic']
+    if wanted.get('deterministic'): os.environ[DETERMINISTIC] = wanted['deterministic']
+    elif 'deterministic' in wanted: del os.environ[DETERMINISTIC] # an empty value stops TensorFlow
 
 # %% ../../nbs/core/backend.ipynb #b9aa75c9
 def _processor()->str:

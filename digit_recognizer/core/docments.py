@@ -104,7 +104,9 @@ def add_docments(
     this = sys.modules[module]
     file = getattr(this, '__file__', None)
     if module=='__main__' or not file: return
-    for name, section in read_docments(Path(file).read_text(encoding='utf-8')).items():
+    try: source = Path(file).read_text(encoding='utf-8')
+    except OSError: return # imported from a zip, or without sources
+    for name, section in read_docments(source).items():
         path = name.split('.')
         if not any(part.startswith('_') for part in path): _document(this, path, section)
 

@@ -112,6 +112,7 @@ def atomic_folder(
     path = Path(path)
     if path.exists(): raise InputError(f"{path} already exists; choose another name or delete it first")
     part = temporary_path(path)
+    shutil.rmtree(part, ignore_errors=True) # of a killed process that had this id
     part.mkdir(parents=True)
     try:
         yield part

@@ -79,9 +79,18 @@ def read_record(
         facts = json.loads(path.read_text(encoding='utf-8'))
         if not isinstance(facts, dict): raise ValueError('not an object')
     except (OSError, ValueError) as e:
-        raise InputError(f"{path}: the record is damaged ({e}); "
-                         f"delete {path.parent} and start again") from None
+        raise InputError(f"{path}: the record is damaged ({e}); start again under another name, "
+                         f"or delete {path.parent} first") from None
     return facts
+
+# %% ../../nbs/core/jobs.ipynb #09d089d3
+def _values(
+    kept:Any,   # of a fact in the record
+    wanted:Any, # of the same fact now
+)->str: # '' where they are too long to read
+    "Both values of a fact, for an error."
+    text = f' ({kept!r} there, {wanted!r} here)'
+    return text if len(text)<100 else ''
 
 # %% ../../nbs/core/jobs.ipynb #ae9411f6
 def check_record(
@@ -92,9 +101,9 @@ def check_record(
 ):
     "Raise `InputError` unless the kept job is the one that is to be resumed."
     wanted = json.loads(json.dumps(wanted))
-    differ = [name for name in wanted if kept.get(name)!=wanted[name]]
-    if differ: raise InputError(f"{path.parent}: holds {job} that differs in {' and '.join(differ)}; "
-                                "repeat the command that began it, or choose another name")
+    differ = [name+_values(kept.get(name), wanted[name]) for name in wanted if kept.get(name)!=wanted[name]]
+    if differ: raise InputError(f"{path.parent}: holds {job} that differs in {' and '.join(differ)}; repeat "
+                                "the command that began it, choose another name, or delete the folder first")
 
 # %% ../../nbs/core/jobs.ipynb #236eb7e5
 add_docments(__name__)

@@ -76,7 +76,7 @@ def train_member(
     check_visible(out/PLAN)
     folder, member_recipe = out/'members'/str(member), replace(recipe, seed=recipe.seed+member)
     if is_finished(folder): return load_run(folder).info['scores']
-    if progress: print(f'member {member}, the {member+1}. of {members}', flush=True)
+    if progress: print(f'member {member} ({member+1} of {members})', flush=True)
     rows = fold_rows(digits.y, recipe, member)
     return train_or_resume(folder, digits, member_recipe, progress, rows).info['scores']
 

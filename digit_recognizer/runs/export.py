@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'TOLERANCE', 'FORMAT_PACKAGES', 'EXPORT_CHECK', 'LiteModel', 'OnnxModel', 'SavedModel', 'describe_model',
-           'export_run', 'fastest_file', 'fastest_model']
+           'check_answers', 'export_run', 'fastest_file', 'fastest_model']
 
 # %% ../../nbs/runs/export.ipynb #d663fb35
 import io
@@ -24,6 +24,7 @@ from .. import __version__
 from ..core.backend import silence_stderr, silence_tensorflow, start_tensorflow, thread_count
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_folder, atomic_write, check_file, require_extra
+from ..core.jobs import write_record
 from ..core.predict import predict
 from ..data import load_embedded
 from ..images.normalise import NORMALISER
@@ -242,7 +243,7 @@ def _check_export(
     return file
 
 # %% ../../nbs/runs/export.ipynb #61984212
-def _check_answers(
+def check_answers(
     run:Run,   # a finished run
     file:Path, # to be written, for the error
     model:Any, # converted
@@ -266,9 +267,8 @@ def export_run(
     with (atomic_write if file.suffix else atomic_folder)(file) as part:
         convert(run.model, part)
         if to=='onnx': _embed_description(part, about)
-        difference = _check_answers(run, file, use(part))
-        with atomic_write(file.with_name(f'{file.name}.json'), replace=True) as description:
-            description.write_text(json.dumps(about, indent=1)+'\n', encoding='utf-8')
+        difference = check_answers(run, file, use(part))
+        write_record(file.with_name(f'{file.name}.json'), about)
     return file, difference
 
 # %% ../../nbs/runs/export.ipynb #a5c86715

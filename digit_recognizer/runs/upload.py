@@ -130,7 +130,8 @@ def _write_submissions(
 ):
     "Replace the list of submissions in run.json, and nothing else."
     path = folder/'run.json'
-    facts = read_record(path) or {}
+    facts = read_record(path)
+    if facts is None: raise InputError(f"{path}: no such file; put it back, or make the run again")
     facts.pop('submissions', None)
     write_record(path, {**facts, **({'submissions': records} if records else {})})
 

@@ -12,6 +12,7 @@ import pickle
 import platform
 import signal
 import threading
+from asyncio import TimeoutError # the built-in one only from Python 3.11 on
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from itertools import islice
@@ -36,6 +37,9 @@ def _prepare_worker(
     try: use_backend_settings(**{**settings, 'threads': threads})
     except InputError as e: raise InputError(f"worker {worker.address}: {e}") from None
 
+# %% ../../nbs/scale/cluster.ipynb #0dde1c1a
+_ONE_JOB_AT_A_TIME = threading.Lock() # a process has one TensorFlow and one interpreter
+
 # %% ../../nbs/scale/cluster.ipynb #dcf760e7
 def _run_job(
     work:bytes,    # pickled: a function of what all jobs share and of one job's items, and these items
@@ -46,8 +50,9 @@ def _run_job(
 )->Any: # the job's result
     "Run a job on a worker. Unpickling it imports TensorFlow, so the settings come first."
     from distributed import get_worker
+    from digit_recognizer.scale.cluster import _ONE_JOB_AT_A_TIME # of the worker's process
     worker, machine = get_worker(), platform.node()
-    with vars(worker).setdefault('one_at_a_time', threading.Lock()):
+    with _ONE_JOB_AT_A_TIME:
         _prepare_worker(worker, settings, wanted)
         fn, items = pickle.loads(work)
         try: return fn(*shared, *items)
@@ -70,8 +75,9 @@ def _job_result(
         if future.status=='error': raise
         return _LOST_RESULT
     except KilledWorker as e:
-        raise InputError(f"{e.allowed_failures+1} workers died while running the same job, mostly for lack "
-                         "of memory; finished jobs are kept, the workers' logs give the reason") from None
+        raise InputError(f"{e.allowed_failures+1} workers died while running the same job (the last was "
+                         f"{e.last_worker.address}), mostly for lack of memory; finished jobs are kept, the "
+                         "workers' logs give the reason") from None
     except ModuleNotFoundError as e:
         raise InputError(f"a worker has no package {e.name}; install the same packages there") from None
     except CancelledError: raise InputError(_LOST_SCHEDULER) from None

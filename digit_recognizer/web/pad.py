@@ -19,7 +19,8 @@ from ..runs.folder import Run, pretrained_run
 from .page import page_asset, page_threshold
 
 # %% ../../nbs/web/pad.ipynb #f259baf1
-require_extra(('anywidget', 'traitlets'), 'pad', 'the drawing pad')
+try: require_extra(('anywidget', 'traitlets'), 'pad', 'the drawing pad')
+except InputError as e: raise ImportError(str(e)) from None
 
 # %% ../../nbs/web/pad.ipynb #2519a619
 import anywidget
@@ -90,7 +91,9 @@ class Pad(anywidget.AnyWidget):
     ):
         super().__init__()
         run = run or pretrained_run()
-        if x is None: x, y = load_embedded().x, load_embedded().y
+        if x is None:
+            digits = load_embedded()
+            x, y = digits.x, digits.y
         self.reads = dict(model=run.model, x=x, y=y, threshold=page_threshold(run)[0], k=k)
 
     @traitlets.observe('picture')

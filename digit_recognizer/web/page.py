@@ -27,7 +27,7 @@ from ..core.predict import predict
 from ..data import load_embedded
 from ..evaluate import Score
 from ..images.normalise import NORMALISER
-from ..runs.export import FORMATS, TOLERANCE, describe_model, export_run
+from ..runs.export import FORMATS, check_answers, describe_model, export_run
 from ..runs.folder import Run
 from .network import compute, fuse_batch_norms, operations, pack, unpack
 
@@ -164,16 +164,12 @@ def _check_page(
     max_bytes:int, # that it may have
 )->float: # the largest difference of a probability from Keras, on 500 digits
     "Raise `InputError` for a page that is too large or differs from the model."
-    x, size = load_embedded().x[:500], part.stat().st_size
-    apart = float(np.abs(predict(PageModel(part), x)-predict(run.model, x)).max())
+    size = part.stat().st_size
     if size>max_bytes:
         raise InputError(f"{path}: not written, because the page would have {size:,} bytes, "
                          f"more than {max_bytes:,}; export a smaller network, one of the members, "
                          "or to onnx, or allow more: write_page(run, path, max_bytes=…)")
-    if not apart<=TOLERANCE:
-        raise InputError(f"{path}: not written, because its probabilities differ by up to {apart:.2g} "
-                         "from the model's; export it to onnx")
-    return apart
+    return check_answers(run, Path(path), PageModel(part))
 
 # %% ../../nbs/web/page.ipynb #cbe90767
 def write_page(
