@@ -42,9 +42,8 @@ def classic(
     def relu(layer, *shape, **options):
         return layer(*shape, activation='relu', kernel_initializer=GlorotUniform(draw()), **options)
     for filters in (width, 2*width, 2*width):
-        net += [relu(layers.Conv2D, filters, 5, padding='same'),
-                relu(layers.Conv2D, filters, 5, padding='same'),
-                layers.MaxPooling2D(2), layers.Dropout(.25, seed=draw())]
+        for _ in range(2): net.append(relu(layers.Conv2D, filters, 5, padding='same'))
+        net += [layers.MaxPooling2D(2), layers.Dropout(.25, seed=draw())]
     net += [layers.Flatten(), relu(layers.Dense, 8*width), layers.Dropout(.5, seed=draw()),
             layers.Dense(10, activation='softmax', kernel_initializer=GlorotUniform(draw()))]
     return keras.Sequential(net, name='classic')

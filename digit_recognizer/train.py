@@ -19,7 +19,7 @@ from .core.files import InputError, atomic_write
 from .core.jobs import check_record, progress_bar, read_record, write_record
 from .core.recipe import Recipe
 from .model import build, with_tta
-from .preprocess import one_hot, steps_per_epoch, train_batches
+from .preprocess import steps_per_epoch, train_batches, validation_batches
 
 # %% ../nbs/03_train.ipynb #a9e86716
 start_tensorflow()
@@ -41,9 +41,6 @@ def learning_rate(
     return keras.optimizers.schedules.CosineDecay(recipe.lr/25, max(steps-rise, 1), alpha=1e-3,
                                                   warmup_target=recipe.lr, warmup_steps=rise)
 
-# %% ../nbs/03_train.ipynb #3d5b1c92
-_PLATEAU = dict(monitor='val_accuracy', factor=.5, patience=3, min_lr=1e-5, mode='max')
-
 # %% ../nbs/03_train.ipynb #6d9f013a
 def compile_model(
     recipe:Recipe, # gives network, learning rate and loss
@@ -57,6 +54,7 @@ def compile_model(
                                  ema_momentum=recipe.momentum if averaged else .99)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
     model.compile(adam, loss, metrics=['accuracy'])
+    model.optimizer.build(model.trainable_variables)
     return model
 
 # %% ../nbs/03_train.ipynb #328dcd76
@@ -73,17 +71,16 @@ class Recorder(keras.callbacks.Callback):
         super().__init__()
         self.rows, self.best_weights = [], None
 
-    def on_epoch_begin(self, epoch, logs=None): self.began = time.perf_counter(), time.process_time()
+    def on_epoch_begin(self, epoch, logs=None): self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs['loss']): self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds, cpu_seconds = time.perf_counter()-self.began[0], time.process_time()-self.began[1]
+        cost = {'seconds': time.perf_counter()-self.wall, 'cpu_seconds': time.process_time()-self.cpu}
         lr = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         metrics = {name: logs[name] for name in ('loss', 'accuracy', 'val_loss', 'val_accuracy')}
-        self.rows.append({'epoch': epoch+1, **metrics, 'lr': lr,
-                          'seconds': seconds, 'cpu_seconds': cpu_seconds})
+        self.rows.append({'epoch': epoch+1, **metrics, 'lr': lr, **cost})
         if best_epoch(self.rows)==epoch+1: self.best_weights = self.model.get_weights()
 
 # %% ../nbs/03_train.ipynb #6c1fa8b0
@@ -140,36 +137,28 @@ def fit(
     y_val:np.ndarray,      # their labels, (m,)
     progress:bool=True,    # show a progress bar?
     folder:Path|None=None, # for checkpoints, from which an interrupted training resumes; None keeps none
-    strategy:tf.distribute.Strategy|None=None, # devices that share each batch; None for one
+    strategy:tf.distribute.Strategy|None=None, # of `mirrored_strategy`: devices that share each batch
 )->Fit:
     "Train a network; the same seed gives the same weights on the same machine, interrupted or not."
     steps, strategy = steps_per_epoch(len(x), recipe.batch), strategy or tf.distribute.get_strategy()
     with strategy.scope(): model = compile_model(recipe, steps*recipe.epochs)
-    recorder = Recorder()
-    plateau = keras.callbacks.ReduceLROnPlateau(**_PLATEAU) if recipe.schedule=='plateau' else None
+    recorder, replicas = Recorder(), strategy.num_replicas_in_sync
+    plateau = (keras.callbacks.ReduceLROnPlateau('val_accuracy', .5, patience=3, min_lr=1e-5, mode='max')
+               if recipe.schedule=='plateau' else None)
     averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True) if recipe.weights=='averaged' else None
-    replicas = strategy.num_replicas_in_sync
     checkpoint = Checkpoint(folder, recipe, y, recorder, plateau, replicas) if folder else None
     done = checkpoint.restore(model) if checkpoint else 0
     data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed,
                          recipe.rotation, recipe.shift, recipe.zoom, done)
-    val = tf.data.Dataset.from_tensor_slices((x_val[..., None], one_hot(y_val))).batch(700)
+    val = validation_batches(x_val, y_val, replicas)
     with _progress(steps, recipe.epochs, done, progress) as bar:
-        callbacks = [c for c in (recorder, plateau, checkpoint, averages, bar) if c]
+        callbacks = [*getattr(strategy, 'callbacks', ()), recorder, plateau, checkpoint, averages, bar]
         model.fit(data, validation_data=val, initial_epoch=done, epochs=recipe.epochs, steps_per_epoch=steps,
-                  callbacks=callbacks, shuffle=False, verbose=0)
+                  callbacks=[c for c in callbacks if c], shuffle=False, verbose=0)
     return _finish(model, recipe, recorder)
 
 # %% ../nbs/03_train.ipynb #f79db159
 STATE = 'state.json'
-
-# %% ../nbs/03_train.ipynb #e0710284
-def _variables(
-    model:keras.Model, # compiled
-)->list: # of Keras variables
-    "All that changes in a training: weights, averages, the seeds of dropout, and the optimizer's own."
-    model.optimizer.build(model.trainable_variables)
-    return model.variables+model.optimizer.variables
 
 # %% ../nbs/03_train.ipynb #a37a0ff1
 class Checkpoint(keras.callbacks.Callback):
@@ -198,7 +187,7 @@ class Checkpoint(keras.callbacks.Callback):
     def load(self, model:keras.Model, epoch:int)->list: # the model's weights
         "Put a model and its optimizer back to where they were after an epoch."
         with np.load(self.path(epoch), allow_pickle=False) as z:
-            for variable, name in zip(_variables(model), z.files, strict=True): variable.assign(z[name])
+            for v, a in zip(model.variables+model.optimizer.variables, z.values(), strict=True): v.assign(a)
         return model.get_weights()
 
     def restore(self, model:keras.Model)->int: # epochs that are done, 0 or more
@@ -222,7 +211,7 @@ class Checkpoint(keras.callbacks.Callback):
         rows = self.recorder.rows
         if not np.isfinite(logs['loss']) or len(rows)==self.epochs: return
         with atomic_write(self.path(len(rows)), replace=True) as part:
-            np.savez(part, *[v.numpy() for v in _variables(self.model)])
+            np.savez(part, *[v.numpy() for v in self.model.variables+self.model.optimizer.variables])
         memory = {k: v for k, v in vars(self.plateau).items() if k in ('best', 'wait', 'cooldown_counter')}
         write_record(self.folder/STATE, {'of': self.facts, 'rows': rows, 'plateau': memory})
         needed = {self.path(len(rows)), self.path(best_epoch(rows) if self.best else 0)}

@@ -113,7 +113,9 @@ def atomic_folder(
     if path.exists(): raise InputError(f"{path} already exists; choose another name or delete it first")
     part = temporary_path(path)
     shutil.rmtree(part, ignore_errors=True) # of a killed process that had this id
-    part.mkdir(parents=True)
+    try: part.mkdir(parents=True)
+    except OSError as e:
+        raise InputError(f"{path}: cannot be made ({e.strerror}); choose another name") from None
     try:
         yield part
         os.replace(part, path)

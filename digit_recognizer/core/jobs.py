@@ -89,8 +89,8 @@ def _values(
     wanted:Any, # of the same fact now
 )->str: # '' where they are too long to read
     "Both values of a fact, for an error."
-    text = f' ({kept!r} there, {wanted!r} here)'
-    return text if len(text)<100 else ''
+    there, here = repr(kept), repr(wanted)
+    return f' ({there} there, {here} here)' if max(len(there), len(here))<60 else ''
 
 # %% ../../nbs/core/jobs.ipynb #ae9411f6
 def check_record(

@@ -15,6 +15,7 @@ import threading
 from asyncio import TimeoutError # the built-in one only from Python 3.11 on
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from itertools import islice
 from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Callable, Iterable, Iterator
@@ -246,6 +247,7 @@ def _block_interrupts()->Iterator[None]:
 @contextmanager
 def _silence_logs()->Iterator[None]:
     "Suppress Dask's log of lost connections; what matters becomes an `InputError`."
+    import_module('distributed') # which sets these levels itself
     with ExitStack() as stack:
         for log in map(logging.getLogger, ('distributed', 'distributed.client')):
             stack.callback(log.setLevel, log.level)
