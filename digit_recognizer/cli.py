@@ -6,11 +6,13 @@
 __all__ = ['app', 'main', 'summary_text']
 
 # %% ../nbs/cli.ipynb #72c9e191
+import filecmp
 import re
+import shutil
 import signal
 import sys
 import textwrap
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any, Iterator
@@ -22,8 +24,9 @@ from typer.exceptions import TyperException
 # %% ../nbs/cli.ipynb #1d446fb3
 from . import __version__
 from .core.backend import use_backend_settings
-from .core.files import InputError, check_new_file
-from .core.jobs import Executor, SerialExecutor
+from .core.console import escape, safe_output, say, shell_quote
+from .core.files import InputError, as_file, atomic_write, check_new_file, stream_number
+from .core.jobs import ChildExecutor, Executor, SerialExecutor
 from .core.recipe import FIELDS, Recipe, make_recipe
 
 # %% ../nbs/cli.ipynb #41036874
@@ -38,7 +41,7 @@ def _version(
 ):
     "Print the version and exit."
     if asked:
-        typer.echo(f'digit_recognizer {__version__}')
+        say(f'digit_recognizer {__version__}')
         raise typer.Exit()
 
 # %% ../nbs/cli.ipynb #dd2ef246
@@ -61,11 +64,26 @@ def _option_message(
 
 # %% ../nbs/cli.ipynb #9004377c
 def _message(
-    e:Exception, # a user's mistake, or an error of the system
+    e:BaseException, # a user's mistake, or an error of the system
 )->str: # what to print
     "An error in words, without the system's error numbers."
     if isinstance(e, TyperException): return _option_message(e)
-    return f'{e.filename}: {e.strerror}' if isinstance(e, OSError) and e.filename else str(e)
+    if not isinstance(e, OSError) or not e.strerror: return str(e)
+    return f'{e.filename}: {e.strerror}' if e.filename else e.strerror
+
+# %% ../nbs/cli.ipynb #eb3e93e4
+def _run_command(
+    words:list, # after the program's name
+)->int: # exit code
+    "Run a command; its error is printed in one line."
+    try:
+        code = app(words or ['--help'], prog_name='digit_recognizer', standalone_mode=False)
+        sys.stdout.flush()
+    except (InputError, OSError, TyperException) as e:
+        say(f'error: {escape(_message(e))}', err=True)
+        code = 2
+    if code==130: say('interrupted', err=True)
+    return code or 0
 
 # %% ../nbs/cli.ipynb #6bfa0e05
 def main(
@@ -73,20 +91,15 @@ def main(
 ):
     "The console script: run a command and exit."
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    words = sys.argv[1:] if args is None else args
-    try: code = app(words or ['--help'], prog_name='digit_recognizer', standalone_mode=False)
-    except (InputError, OSError, TyperException) as e:
-        typer.echo(f'error: {_message(e)}'.replace('\n', ' '), err=True)
-        code = 2
-    if code==130: typer.echo('interrupted', err=True)
-    sys.exit(code or 0)
+    with safe_output(): code = _run_command(sys.argv[1:] if args is None else args)
+    sys.exit(code)
 
 # %% ../nbs/cli.ipynb #5a393238
 def _line(
     label:str, # fewer than 12 characters
     text:Any,  # of one or more lines
 )->str:
-    "A label and its text, whose further lines are indented."
+    "A label and its text, whose further lines are indented; names in it are escaped already."
     return f'{label:<12}'+str(text).replace('\n', '\n'+12*' ')
 
 # %% ../nbs/cli.ipynb #c9398470
@@ -105,7 +118,8 @@ _RunData = Annotated[str|None, typer.Option(
 _Quiet = Annotated[bool, typer.Option('--quiet', help='Do not show progress bars.')]
 _Dask = Annotated[str|None, typer.Option(
     '--dask', metavar='ADDRESS', help="Use the workers of the Dask scheduler at this address, such as "
-                                      "tcp://10.0.0.1:8786; needs the extra 'dask'.")]
+                                      "tls://10.0.0.1:8786. Trust it: it can run code in this process. "
+                                      "Needs the extra 'dask'.")]
 _Workers = Annotated[int|None, typer.Option(
     '--workers', min=1, help="Start N Dask workers on this machine; they share its processors. "
                              "Needs the extra 'dask'.")]
@@ -129,11 +143,11 @@ def _executor(
     alike:bool=True,       # must every job have the same number of threads?
 )->Iterator[Executor]:
     "What runs the jobs: this process, or a cluster."
-    if dask is None and workers is None: yield SerialExecutor()
+    if dask is None and workers is None: yield ChildExecutor() if alike else SerialExecutor()
     else:
         from digit_recognizer.scale.cluster import dask_cluster
         with dask_cluster(dask, workers, packages, threads, alike) as cluster:
-            typer.echo(_line('cluster', str(cluster).replace('; ', '\n')))
+            say(_line('cluster', str(cluster).replace('; ', '\n')))
             yield cluster
 
 # %% ../nbs/cli.ipynb #67dea6a1
@@ -158,14 +172,18 @@ def _changes(
 @contextmanager
 def _interruptible(
     record:Path, # exists as soon as something is kept
-    advice:str,  # what is kept, and how to resume
+    kept:str,    # what is kept, as a sentence
+    advice:str,  # how to resume
 )->Iterator[None]:
-    "Print advice if the work is interrupted after something was kept."
+    "Print advice if the work is interrupted, or the system fails, after something was kept."
     try: yield
     except (KeyboardInterrupt, SystemExit) as e:
         if not record.exists(): raise
-        typer.echo(f"interrupted: {advice}", err=True)
+        say(f"interrupted: {kept}; {advice}", err=True)
         sys.exit(130 if isinstance(e, KeyboardInterrupt) else e.code)
+    except OSError as e:
+        if not record.exists(): raise
+        raise InputError(f"{_message(e)}; {kept}; when the cause is removed, {advice}") from None
 
 # %% ../nbs/cli.ipynb #5fe84915
 def _digits_of(
@@ -204,12 +222,14 @@ def _measured(
     info:dict, # of run.json
 )->list[str]: # lines
     "Scores, cost and claim of a run."
+    from digit_recognizer.core.copies import copies_text
     scores, cost, members = info['scores'], info['training'], 'members' in info
     lines = [_score_line('out of fold' if members else 'validation', scores['validation'])]
     if scores['held_out']: lines.append(_score_line('held out', scores['held_out']))
     if members: lines.append(_members_line(info))
     time = f"{cost['seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU-seconds"
     lines.append(_line('training', f"{time}, {cost['images_per_second']:,} images/s"))
+    if copies := copies_text(info['data'].get('copies')): lines.append(_line('copies', copies))
     if info['data']['rehearsal']: lines.append(_rehearsal('these digits are', 'score'))
     return lines
 
@@ -220,9 +240,9 @@ def summary_text(
 )->str: # lines
     "What a run prints at its end."
     folder = folder or run.folder
-    lines = [*_measured(run.info), _line('run folder', folder), _line('submission', folder/'submission.csv')]
-    if (run.folder/'report.html').is_file(): lines.append(_line('report', folder/'report.html'))
-    return '\n'.join(lines)
+    places = {'run folder': folder, 'submission': folder/'submission.csv'}
+    if (run.folder/'report.html').is_file(): places['report'] = folder/'report.html'
+    return '\n'.join(_measured(run.info)+[_line(label, escape(path)) for label, path in places.items()])
 
 # %% ../nbs/cli.ipynb #5e3799e4
 _Data = Annotated[str, typer.Option(
@@ -312,11 +332,11 @@ def _correct(
     "Apply the labels that a person corrected, and print their number."
     from digit_recognizer.analysis.labels import read_corrections
     from digit_recognizer.data import with_corrections
-    corrected = read_corrections(corrections, digits.y)
+    with as_file(corrections) as readable: corrected = read_corrections(readable, digits.y)
     if not corrected:
         raise InputError(f"{corrections}: corrects nothing; fill in the column 'corrected' where a label "
                          "is wrong, or leave --corrections out")
-    typer.echo(_line('corrections', f"{len(corrected):,} labels, by {corrections}"))
+    say(_line('corrections', f"{len(corrected):,} labels, by {escape(corrections)}"))
     return with_corrections(digits, corrected)
 
 # %% ../nbs/cli.ipynb #e7eca780
@@ -329,7 +349,7 @@ def _load(
     digits = load_digits(data)
     if corrections: digits = _correct(digits, corrections)
     numbers = f"{len(digits.x):,} labelled, {len(digits.x_test):,} to predict"
-    typer.echo(_line('digits', f"{digits.source}: {numbers}"))
+    say(_line('digits', f"{digits.source}: {numbers}"))
     return digits
 
 # %% ../nbs/cli.ipynb #4483cfa2
@@ -343,10 +363,10 @@ def _fit_budget(
 )->Recipe:
     "The recipe that fits the budget on this machine."
     from digit_recognizer.runs.budget import CANDIDATES, plan
-    typer.echo(_line('budget', f"{minutes:g} minutes; measuring this machine"))
+    say(_line('budget', f"{minutes:g} minutes; measuring this machine"))
     recipes = [make_recipe(name, changes) for name in ([recipe] if recipe else CANDIDATES)]
     planned = plan(minutes*60-(perf_counter()-began), digits, recipes, members)
-    typer.echo(_line('', planned))
+    say(_line('', planned))
     return planned.recipe
 
 # %% ../nbs/cli.ipynb #719f0561
@@ -356,14 +376,12 @@ def _resumable(
 )->Iterator[None]:
     "Say how to resume a run that is interrupted by a person, the system or an error."
     from digit_recognizer.runs.folder import PLAN
-    command = f"resume with: digit_recognizer run --resume {folder}"
+    command = f"resume with: digit_recognizer run --resume {shell_quote(folder)}"
     try:
-        with _interruptible(folder/PLAN, f"the finished epochs are kept; {command}"): yield
-    except (InputError, OSError) as e:
-        ours = isinstance(e, InputError)
-        if not (folder/PLAN).is_file() or (ours and 'resume' in str(e)): raise
-        kept = '' if ours else 'the finished epochs are kept; when the cause is removed, '
-        raise InputError(f"{_message(e)}; {kept}{command}") from None
+        with _interruptible(folder/PLAN, 'the finished epochs are kept', command): yield
+    except InputError as e:
+        if not (folder/PLAN).is_file() or 'resume' in str(e): raise
+        raise InputError(f"{e}; {command}") from None
 
 # %% ../nbs/cli.ipynb #a73c40c4
 def _finish(
@@ -376,9 +394,9 @@ def _finish(
         from digit_recognizer.analysis.report import write_report
         try: write_report(run, digits)
         except (InputError, OSError, KeyboardInterrupt) as e:
-            typer.echo(f"no report ({str(e) or 'interrupted'}); the run is kept, and this command makes "
-                       f"one:\ndigit_recognizer report {run.folder}", err=True)
-    typer.echo(summary_text(run))
+            say(f"no report ({escape(_message(e)) or 'interrupted'}); the run is kept, and this command "
+                f"makes one:\ndigit_recognizer report {shell_quote(run.folder)}", err=True)
+    say(summary_text(run))
 
 # %% ../nbs/cli.ipynb #20743000
 def _resume(
@@ -413,9 +431,10 @@ def _train(
     executor:Executor, # what trains the members
 )->Any: # the finished Run
     "Train one network or several, and write the run folder."
+    if members==1:
+        from digit_recognizer.runs.pipeline import run_pipeline
+        return run_pipeline(digits, recipe, folder, progress, strategy=devices)
     from digit_recognizer.runs.ensemble import run_ensemble
-    from digit_recognizer.runs.pipeline import run_pipeline
-    if members==1: return run_pipeline(digits, recipe, folder, progress, strategy=devices)
     return run_ensemble(digits, recipe, members, folder, progress, executor)
 
 # %% ../nbs/cli.ipynb #7fe9bb47
@@ -440,11 +459,12 @@ def _run(
     devices, chosen = _devices(strategy), make_recipe(recipe or 'fast', changes)
     digits = _load(data, corrections)
     if minutes is not None: chosen = _fit_budget(minutes, began, digits, recipe, changes, members)
-    typer.echo(_line('recipe', f"{chosen.name}: {chosen.network} network of width {chosen.width}, "
+    say(_line('recipe', f"{chosen.name}: {chosen.network} network of width {chosen.width}, "
                                f"epochs {chosen.epochs}, seed {chosen.seed}"))
-    from digit_recognizer.runs.pipeline import free_folder
+    from digit_recognizer.runs.folder import free_folder
     folder = out or free_folder(chosen.name if members==1 else f'{chosen.name}-{members}-members')
-    if members>1: typer.echo(_line('members', f"{members}; if interrupted, resume with --resume {folder}"))
+    if members>1:
+        say(_line('members', f"{members}; if interrupted, resume with --resume {shell_quote(folder)}"))
     with _resumable(folder), _executor(dask, workers, _TRAINING, threads) as executor:
         run = _train(digits, chosen, members, folder, not quiet, devices, executor)
     _finish(run, digits, report)
@@ -469,7 +489,7 @@ def _sweep_line(
     "Mean and standard deviation of one recipe, or its problem."
     spread = f" ± {row.sd:.3%} ({row.lowest:.3%} to {row.highest:.3%})" if row.seeds>1 else ''
     score = f"{row.accuracy:.3%}{spread}, {row.seeds} seeds of {row.digits:,} digits"
-    return f"{row.recipe}\n"+_line('', row.problem or score)
+    return f"{escape(row.recipe)}\n"+_line('', escape(row.problem) or score)
 
 # %% ../nbs/cli.ipynb #4c37b238
 @app.command('sweep')
@@ -486,17 +506,17 @@ def _sweep(
     _set_backend(threads, deterministic, bool(dask or workers))
     changes = {field: values.split(',') for field, values in _changes(change).items()}
     from digit_recognizer.data import load_digits
-    from digit_recognizer.runs.pipeline import free_folder
+    from digit_recognizer.runs.folder import free_folder
     from digit_recognizer.runs.sweep import grid, run_sweep
     runs, digits = grid(recipe or ['fast'], changes, seeds), load_digits(data)
     folder = out or free_folder('sweep')
-    typer.echo(_line('sweep', f"{len(runs)} runs, in {folder}"))
-    advice = f"the finished epochs are kept; resume with the same command and --out {folder}"
-    with (_interruptible(folder/'sweep.json', advice),
+    say(_line('sweep', f"{len(runs)} runs, in {escape(folder)}"))
+    advice = f"resume with the same command and --out {shell_quote(folder)}"
+    with (_interruptible(folder/'sweep.json', 'the finished epochs are kept', advice),
           _executor(dask, workers, _TRAINING, threads) as executor):
         table = run_sweep(digits, runs, folder, not quiet, executor)
-    for row in table.itertuples(): typer.echo(_sweep_line(row))
-    typer.echo(_line('table', folder/'sweep.csv'))
+    for row in table.itertuples(): say(_sweep_line(row))
+    say(_line('table', escape(folder/'sweep.csv')))
     if any(table.problem): raise typer.Exit(2)
 
 # %% ../nbs/cli.ipynb #8032058e
@@ -513,7 +533,7 @@ def _compare(
     from digit_recognizer.analysis.compare import compare
     from digit_recognizer.runs.folder import load_run
     lines = str(compare(load_run(a), load_run(b))).splitlines()
-    typer.echo('\n'.join(textwrap.fill(line, 80) for line in lines))
+    say('\n'.join(textwrap.fill(line, 80) for line in lines))
 
 # %% ../nbs/cli.ipynb #aeb9280b
 @app.command('report')
@@ -529,7 +549,7 @@ def _report(
     check_new_file(out or finished.folder/'report.html')
     digits = _digits_of(finished, data)
     from digit_recognizer.analysis.report import write_report
-    typer.echo(write_report(finished, digits, out))
+    say(escape(write_report(finished, digits, out)))
 
 # %% ../nbs/cli.ipynb #196b6b05
 @app.command('audit')
@@ -550,10 +570,12 @@ def _audit(
     finished = load_run(run)
     v, digits = finished.validation, _digits_of(finished, data)
     table = find_label_issues(v['y'], v['proba'], v['rows'])
-    typer.echo(f"{write_audit(table, out)}: {len(table)} of {len(v['y']):,} labels are doubtful")
-    if len(table): typer.echo(f"{write_gallery(digits.x, table, gallery)}: their pictures, in the same order")
-    typer.echo(f"fill in 'corrected' where a label is wrong, and train with:\n"
-               f"digit_recognizer run --corrections {out}")
+    if len(table): write_gallery(digits.x, table, gallery)
+    write_audit(table, out)
+    say(f"{escape(out)}: {len(table)} of {len(v['y']):,} labels are doubtful")
+    if len(table): say(f"{escape(gallery)}: their pictures, in the same order")
+    say(f"fill in 'corrected' where a label is wrong, and train with:\n"
+        f"digit_recognizer run --corrections {shell_quote(out)}")
 
 # %% ../nbs/cli.ipynb #8be8b18e
 _PredictDigits = Annotated[Path, typer.Argument(
@@ -581,7 +603,16 @@ def _check_predict(
     if abstain_below is None: return
     from digit_recognizer.analysis.confidence import check_threshold
     check_threshold(abstain_below)
-    if not job.is_dir(): check_new_file(review) # an interrupted job may have written it
+    if not (job/'review.csv').is_file(): check_new_file(review) # else this job wrote it before it was killed
+
+# %% ../nbs/cli.ipynb #6af01f29
+def _place_review(
+    written:Path, # in the job's folder
+    review:Path,  # where it belongs
+):
+    "Copy the answers for a person to their place; raises `InputError` where another file is there."
+    if review.is_file() and filecmp.cmp(written, review, shallow=False): return
+    with atomic_write(review) as part: shutil.copyfile(written, part)
 
 # %% ../nbs/cli.ipynb #4dcbe1d2
 def _write_answers(
@@ -595,9 +626,11 @@ def _write_answers(
     doubtful = None
     if abstain_below is not None:
         from digit_recognizer.analysis.confidence import write_review
-        doubtful = write_review(results, abstain_below, review)
-    typer.echo(f"{write_predictions(results, out)}: {len(results):,} predictions")
-    if doubtful is not None: typer.echo(f"{review}: {doubtful:,} of them to be checked by a person")
+        doubtful = write_review(results, abstain_below, results.folder/'review.csv')
+        _place_review(results.folder/'review.csv', review)
+    write_predictions(results, out)
+    say(f"{escape(out)}: {len(results):,} predictions")
+    if doubtful is not None: say(f"{escape(review)}: {doubtful:,} of them to be checked by a person")
 
 # %% ../nbs/cli.ipynb #5a04afc2
 @app.command('predict')
@@ -617,11 +650,11 @@ def _predict(
     finished = load_run(run)
     model = fastest_file(finished)
     packages = ('ai-edge-litert',) if model.suffix=='.tflite' else _TRAINING
-    advice = "finished predictions are kept; repeat the command to resume"
-    with (_interruptible(job, advice), _executor(dask, workers, packages, alike=False) as executor,
+    with (_interruptible(job, 'finished predictions are kept', 'repeat the command to resume'),
+          _executor(dask, workers, packages, alike=False) as executor,
           predict_files(model, digits, job, executor, not quiet) as results):
         _write_answers(results, out, review, abstain_below)
-    if finished.info['data']['rehearsal']: typer.echo(_rehearsal('the model learnt from', 'file'))
+    if finished.info['data']['rehearsal']: say(_rehearsal('the model learnt from', 'file'))
 
 # %% ../nbs/cli.ipynb #503944f5
 _Images = Annotated[list[str], typer.Argument(
@@ -639,14 +672,14 @@ def _page_text(
     page:Any,      # images.read.Page
     across:int=14, # digits in a line of text
 )->str:
-    "A page's digits, a confidence under each, in 80 columns."
+    "A page's digits, a confidence under each, in 80 columns; then the doubts."
     rows = []
     for line in page.lines:
         for start in range(0, len(line), across):
             some = line[start:start+across]
-            rows.append('   '+''.join(f'{r.digit:>5}' for r in some))
+            rows.append('   '+''.join(f"{str(r.digit)+'?'*bool(r.doubt):>5}" for r in some))
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
-    return '\n'.join(rows)
+    return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
 
 # %% ../nbs/cli.ipynb #d9e6e05e
 def _print_page(
@@ -656,7 +689,7 @@ def _print_page(
     "Print what was read in a picture."
     n = len(page.readings)
     others = f', {len(page.others)} pieces of ink that cannot be digits' if page.others else ''
-    typer.echo(f"{path}: {n} digit{'s'*(n!=1)}{others}\n{_page_text(page)}")
+    say(f"{escape(path)}: {n} digit{'s'*(n!=1)}{others}\n{_page_text(page)}")
 
 # %% ../nbs/cli.ipynb #80aea44a
 def _print_errors(
@@ -665,9 +698,19 @@ def _print_errors(
 ):
     "Print the errors; exit with code 2 if there are any."
     if not errors: return
-    if pictures>1: typer.echo(f'{len(errors)} of {pictures} could not be read:', err=True)
-    for e in errors: typer.echo(f'error: {e}', err=True)
+    if pictures>1: say(f'{len(errors)} of {pictures} could not be read:', err=True)
+    for e in errors: say(f'error: {escape(e)}', err=True)
     raise typer.Exit(2)
+
+# %% ../nbs/cli.ipynb #7dcc6f49
+@contextmanager
+def _as_files(
+    images:list, # as typed
+)->Iterator[dict]: # path -> as typed
+    "Pictures as files."
+    with ExitStack() as copies:
+        streams = {i: str(copies.enter_context(as_file(i))) for i in images if stream_number(i) is not None}
+        yield {streams.get(i, i): i for i in images}
 
 # %% ../nbs/cli.ipynb #955a8a7c
 @app.command('read')
@@ -676,20 +719,25 @@ def _read(
 ):
     """Read handwritten digits in pictures of your own.
 
-    Dark digits on light paper or the other way round, one or many, apart from each other. A confidence
-    below 0.9 (under each digit) is a doubt. Pictures that cannot be read are listed at the end, and the
-    exit code is then 2."""
-    from digit_recognizer.images.read import list_pictures, read_files, write_readings
+    Dark digits on light paper or the other way round, one or many, apart from each other. Under each
+    digit stands its confidence. A digit marked ? is a doubt: it touches a line or the edge, lies in a
+    shadow, is too wide for one digit, or its confidence is below 0.9. Pictures that cannot be read are
+    listed at the end, and the exit code is then 2."""
+    from digit_recognizer.images.read import left_out, list_pictures, read_files, write_readings
     from digit_recognizer.runs.export import fastest_model
     from digit_recognizer.runs.folder import load_run, pretrained_run
     if csv: check_new_file(csv)
-    paths, errors = list_pictures(images)
-    model = fastest_model(load_run(run) if run else pretrained_run()) if paths else None
-    pages, more = read_files(paths, model, annotate, progress=not quiet)
-    for path, page in pages.items(): _print_page(path, page)
-    if csv and pages:
-        n = sum(len(page.readings) for page in pages.values())
-        typer.echo(f'{write_readings(pages, csv)}: {n:,} digits')
+    with _as_files(images) as names:
+        paths, errors = list_pictures(list(names))
+        model = fastest_model(load_run(run) if run else pretrained_run()) if paths else None
+        found, more = read_files(paths, model, annotate, progress=not quiet)
+    pages = {names.get(str(path), path): page for path, page in found.items()}
+    for note in left_out(images): say(escape(note), err=True)
+    try:
+        if csv and pages: write_readings(pages, csv)
+    finally:
+        for path, page in pages.items(): _print_page(path, page)
+    if csv and pages: say(f'{escape(csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
     _print_errors(errors+more, len(errors)+len(more)+len(pages))
 
 # %% ../nbs/cli.ipynb #3dfcd1a3
@@ -708,7 +756,7 @@ def _export(
     from digit_recognizer.web.page import export_to
     file, apart = export_to(load_run(run), to)
     size = sum(p.stat().st_size for p in (file.rglob('*') if file.is_dir() else [file]))
-    typer.echo(f"{file}: {size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
+    say(f"{escape(file)}: {size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
 
 # %% ../nbs/cli.ipynb #42e7a8ef
 @app.command('verify')
@@ -723,7 +771,7 @@ def _verify(run:_RunFolder, data:_RunData=None):
     from digit_recognizer.runs.verify import verify
     changed = False
     for finding in verify(finished, digits):
-        typer.echo(finding)
+        say(escape(finding))
         changed = changed or finding.fine is False
     if changed: raise typer.Exit(2)
 
@@ -741,11 +789,11 @@ def _check(
     data:dict = {}
     with suppress(InputError): data = load_run(file.parent).info['data'] # its folder need not be a run's
     rows = rows or data.get('held_out', KAGGLE_ROWS)
-    problems = submission_problems(file, rows)
-    for problem in problems: typer.echo(f"{file}: {problem}", err=True)
+    with as_file(file) as readable: problems = submission_problems(readable, rows)
+    for problem in problems: say(f"{escape(file)}: {escape(problem)}", err=True)
     if problems: raise typer.Exit(2)
-    typer.echo(f"{file}: fine, {rows:,} predictions")
-    if data.get('rehearsal'): typer.echo(_rehearsal('the model learnt from', 'file'))
+    say(f"{escape(file)}: fine, {rows:,} predictions")
+    if data.get('rehearsal'): say(_rehearsal('the model learnt from', 'file'))
 
 # %% ../nbs/cli.ipynb #2e84d494
 @app.command('export-csv')
@@ -753,8 +801,8 @@ def _export_csv(folder:Annotated[Path, typer.Argument(help='A folder that does n
     "Write the embedded digits as Kaggle's CSVs."
     from digit_recognizer.data import export_csv, load_digits
     digits = load_digits()
-    typer.echo(f"{export_csv(digits, folder)}: train.csv ({len(digits.x):,}), "
-               f"test.csv ({len(digits.x_test):,}), sample_submission.csv")
+    say(f"{escape(export_csv(digits, folder))}: train.csv ({len(digits.x):,}), "
+        f"test.csv ({len(digits.x_test):,}), sample_submission.csv")
 
 # %% ../nbs/cli.ipynb #b54d984b
 @app.command('submit')
@@ -764,6 +812,8 @@ def _submit(
     rehearsal_anyway:Annotated[bool, typer.Option(
         '--rehearsal-anyway', help="Send it even if the model learnt from MNIST, which holds Kaggle's "
                                    "answers.")]=False,
+    copies_anyway:Annotated[bool, typer.Option(
+        '--copies-anyway', help="Send it even if many of its digits are copies of labelled ones.")]=False,
     again:Annotated[bool, typer.Option(
         '--again', help='Send it even if it was sent before and no answer came.')]=False,
 ):
@@ -774,10 +824,11 @@ def _submit(
     that was missing."""
     from digit_recognizer.core.kaggle import SITE
     from digit_recognizer.runs.folder import load_run
-    from digit_recognizer.runs.upload import submit_run
-    sent = submit_run(run, message, rehearsal_anyway, again)
+    from digit_recognizer.runs.upload import copies_note, submit_run
+    if note := copies_note(load_run(run)): say(_line('copies', note))
+    sent = submit_run(run, message, rehearsal_anyway, again, copies=copies_anyway)
     unknown = f"not known yet; the same command asks again, or look at\n{SITE}/submissions"
-    typer.echo(_line('submitted', f"{run/'submission.csv'}, number {sent['reference']}"))
-    typer.echo(_line('score', sent['score'] if sent['status']=='complete' else unknown))
+    say(_line('submitted', f"{escape(run/'submission.csv')}, number {escape(sent['reference'])}"))
+    say(_line('score', escape(sent['score']) if sent['status']=='complete' else unknown))
     if rehearsal_anyway and load_run(run).info['data']['rehearsal']:
-        typer.echo(_rehearsal('the model learnt from', 'score'))
+        say(_rehearsal('the model learnt from', 'score'))

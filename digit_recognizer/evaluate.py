@@ -12,6 +12,7 @@ import numpy as np
 from .core.docments import add_docments
 from .core.figures import digit_grid
 from .core.files import InputError
+from .core.predict import to_answers, to_guesses
 
 # %% ../nbs/04_evaluate.ipynb #224fc316
 def mistakes(
@@ -21,7 +22,8 @@ def mistakes(
 ): # DataFrame: row, truth, guess, confidence (of the guess), p_truth (of the truth)
     "Every digit that was misread, by falling confidence."
     import pandas as pd
-    guess, rows = proba.argmax(1), np.arange(len(y)) if rows is None else rows
+    y, proba, guess = to_answers(y, proba, 'mistakes')
+    rows = np.arange(len(y)) if rows is None else np.asarray(rows)
     i = np.flatnonzero(guess!=y)
     table = pd.DataFrame(dict(row=rows[i], truth=y[i], guess=guess[i],
                               confidence=proba[i, guess[i]], p_truth=proba[i, y[i]]))
@@ -87,11 +89,8 @@ def score(
     y:np.ndarray,     # labels, (n,), 0-9
     guess:np.ndarray, # predicted labels (n,) or probabilities (n, 10)
 )->Score:
-    "Count the errors; raises `InputError` when the shapes differ."
-    y, guess = np.asarray(y), np.asarray(guess)
-    if guess.ndim==2: guess = guess.argmax(1)
-    if y.shape!=guess.shape or y.ndim!=1:
-        raise InputError(f"score: expected labels and guesses of shape (n,), got {y.shape} and {guess.shape}")
+    "Count the errors; raises `InputError` for labels or probabilities that do not fit each other."
+    y, guess = to_guesses(y, guess, 'score')
     return Score(len(y), int((y!=guess).sum()))
 
 # %% ../nbs/04_evaluate.ipynb #91283050
@@ -102,9 +101,8 @@ def confusion(
     "The confusion matrix, by scikit-learn."
     import pandas as pd
     from sklearn.metrics import confusion_matrix
-    ten = pd.RangeIndex(10)
-    return pd.DataFrame(confusion_matrix(y, proba.argmax(1), labels=range(10)),
-                        index=ten.rename('truth'), columns=ten.rename('guess'))
+    counts, ten = confusion_matrix(*to_guesses(y, proba, 'confusion'), labels=range(10)), pd.RangeIndex(10)
+    return pd.DataFrame(counts, index=ten.rename('truth'), columns=ten.rename('guess'))
 
 # %% ../nbs/04_evaluate.ipynb #488566ce
 def plot_confusion(
@@ -131,7 +129,7 @@ def per_digit(
     "Precision, recall and F1 of each digit, by scikit-learn; a digit that does not occur has NaN."
     import pandas as pd
     from sklearn.metrics import precision_recall_fscore_support
-    guess, nan = proba.argmax(1), np.nan
+    (y, guess), nan = to_guesses(y, proba, 'per_digit'), np.nan
     precision, recall, f1, n = precision_recall_fscore_support(y, guess, labels=range(10), zero_division=nan)
     missed = np.bincount(y[guess!=y], minlength=10)
     low, high = zip(*(Score(int(k), int(m)).interval() if k else (nan, nan) for k, m in zip(n, missed)))
@@ -145,7 +143,8 @@ def fit_temperature(
 )->float: # 0.05 to 20
     "The temperature with the lowest log loss, by scipy's bounded search; 1 where no digit was misread."
     from scipy import optimize, special
-    if (proba.argmax(1)==y).all(): return 1.
+    y, proba, guess = to_answers(y, proba, 'fit_temperature')
+    if (guess==y).all(): return 1.
     logits = np.log(np.maximum(np.asarray(proba, np.float64), 1e-30))
     own = logits[np.arange(len(y)), y]
     def loss(log_t): return np.mean(special.logsumexp(logits/np.exp(log_t), axis=1)-own/np.exp(log_t))

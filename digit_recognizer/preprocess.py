@@ -71,7 +71,8 @@ def augment(
 
 # %% ../nbs/01_preprocess.ipynb #690ecebf
 def scaling_layer()->keras.Layer: # (n, 28, 28, 1), 0-255 -> float32 in [0, 1]
-    "The layer that scales pixels; every network of this package begins with it."
+    "The layer that scales pixels, first in every network; raises `InputError` if Keras was set otherwise."
+    start_tensorflow()
     return keras.layers.Rescaling(1/255, name='scaling')
 
 # %% ../nbs/01_preprocess.ipynb #4d54ea7f
@@ -87,8 +88,7 @@ def steps_per_epoch(
     batch:int, # images a batch
 )->int: # 1 or more
     "How many whole batches an epoch has; raises `InputError` if there is not even one."
-    if n<batch: raise InputError(f"{n} training images do not fill one batch of {batch}; "
-                                 "use a smaller batch or more digits")
+    if n<batch: raise InputError(f"{n} training images do not fill one batch of {batch}; use a smaller batch")
     return n//batch
 
 # %% ../nbs/01_preprocess.ipynb #f3f5b7f3

@@ -9,28 +9,18 @@ __all__ = ['KAGGLE_ROWS', 'HEADER', 'submission_problems', 'check_submission', '
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-import numpy as np
+from numpy.typing import ArrayLike
+from .core.arrays import to_labels
+from .core.diagnose import (find_faults, kind_problem, read_lines, read_start, repair_lines,
+                                            repair_rows)
 from .core.docments import add_docments
-from .core.files import InputError, atomic_write, check_file
-from .core.tables import looks_like_html
+from .core.files import InputError, atomic_write, check_file, unchanged
 
 # %% ../nbs/05_submit.ipynb #0b17e3fd
 KAGGLE_ROWS = 28_000
 HEADER = 'ImageId,Label'
 _LONGEST = 1000 # characters of a line; a longer one cannot be right, and is not read to its end
-
-# %% ../nbs/05_submit.ipynb #eca9bb71
-def _header_problem(
-    line:str, # the first line, without its end
-)->str: # what is wrong, or ''
-    "What is wrong with a submission's header."
-    if line==HEADER: return ''
-    if looks_like_html(line): return "the file is a web page, not a CSV"
-    if line.endswith(f',{HEADER}'):
-        return f"an index column stands before {HEADER}; write it with index=False"
-    if '\ufffd' in line or '\0' in line: return "the file is not plain UTF-8 text"
-    if line[:1].isdigit(): return f"the header is missing; expected {HEADER}"
-    return f"the header is {line[:40]!r}, expected {HEADER!r}"
+_MARK = "line 1: begins with a byte-order mark; save it as plain UTF-8"
 
 # %% ../nbs/05_submit.ipynb #536a9d3a
 def _row_problem(
@@ -48,12 +38,12 @@ def _row_problem(
 
 # %% ../nbs/05_submit.ipynb #52c7d1b0
 def _line_problems(
-    lines:Iterator[str], # below the header, without their ends
-    rows:int|None,       # predictions it must have; None for any number but 0
+    lines:Iterator, # (number, text) of the lines below the header
+    rows:int|None,  # predictions it must have; None for any number but 0
 )->Iterator[str]: # in the order of the lines
     "What is wrong below the header; the ids count on from each line, so one gap is one problem."
     want, n = 1, 0
-    for number, line in enumerate(lines, 2):
+    for number, line in lines:
         problem, cell = _row_problem(line, want), line.split(',')[0].strip()
         if problem: yield f"line {number} {problem}"
         want = int(cell)+1 if cell.isdecimal() and len(cell)<16 else want+bool(cell)
@@ -69,15 +59,16 @@ def submission_problems(
 )->list: # of str; empty for a file that Kaggle accepts
     "What is wrong with a submission file; raises `InputError` for a missing file."
     check_file(path)
-    with open(path, 'rb') as f: start = f.read(1<<12)
-    if not start.strip(): return ["the file is empty"]
-    if start[:2] in (b'\xff\xfe', b'\xfe\xff'): return ["line 1: the file is UTF-16; save it as plain UTF-8"]
-    marked = start.startswith(b'\xef\xbb\xbf')
-    found = ["line 1: begins with a byte-order mark; save it as plain UTF-8"] if marked else []
-    with open(path, encoding='utf-8-sig', errors='replace', newline='\n') as f:
-        lines = (line.rstrip('\n').removesuffix('\r') for line in iter(lambda: f.readline(_LONGEST), ''))
-        if header := _header_problem(next(lines, '')): return found + [f"line 1: {header}"]
-        found += islice(_line_problems(lines, rows), limit-len(found))
+    with unchanged(path), open(path, encoding='utf-8-sig', errors='replace', newline='') as f:
+        start = read_start(path)
+        if problem := kind_problem(start): return [f"line 1: {problem}"]
+        found = [_MARK] if start.startswith(b'\xef\xbb\xbf') else []
+        lines = read_lines(f, _LONGEST, found)
+        faults = find_faults(next(lines), HEADER.split(','))
+        found += [f"line 1: {fault.message}" for fault in faults]
+        if faults and not faults[-1].repair: return found
+        body = repair_rows(enumerate(repair_lines(lines, faults), 2), found)
+        found += list(islice(_line_problems(body, rows), max(0, limit-len(found))))
     return found if len(found)<limit else found + ["and perhaps more; only the first are listed"]
 
 # %% ../nbs/05_submit.ipynb #3e6b2737
@@ -92,14 +83,11 @@ def check_submission(
 
 # %% ../nbs/05_submit.ipynb #f0a308cb
 def write_submission(
-    labels:np.ndarray, # predicted digits, integers (n,), in the order of test.csv
-    path:str|Path,     # a file that does not exist yet
+    labels:ArrayLike, # predicted digits 0-9, (n,), in the order of test.csv
+    path:str|Path,    # a file that does not exist yet
 )->Path: # the file
     "Write a submission whole or not at all; raises `InputError` for labels that are not digits."
-    labels = np.asarray(labels)
-    if labels.ndim!=1 or labels.dtype.kind not in 'iu' or not set() < set(labels) <= set(range(10)):
-        raise InputError("write_submission: expected integers from 0 to 9 of shape (n,), "
-                         f"got {labels.dtype} {labels.shape}; take proba.argmax(1)")
+    labels = to_labels(labels, None, 'write_submission')
     with atomic_write(path) as part:
         lines = [HEADER, *(f'{i},{d}' for i, d in enumerate(labels, 1))]
         part.write_text('\n'.join(lines)+'\n', encoding='ascii', newline='\n')

@@ -8,11 +8,11 @@ __all__ = ['STATE', 'learning_rate', 'compile_model', 'best_epoch', 'Recorder', 
 # %% ../nbs/03_train.ipynb #84546240
 import hashlib
 import time
-import zipfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Iterator
+from typing import Any, Iterator
+from .core.arrays import to_digits
 from .core.backend import start_tensorflow
 from .core.docments import add_docments
 from .core.files import InputError, atomic_write
@@ -122,8 +122,7 @@ def _finish(
     rows, best = recorder.rows, recipe.weights=='best'
     kept = best_epoch(rows) if best else len(rows)
     if not np.isfinite(rows[-1]['loss']):
-        raise InputError(f"training diverged in epoch {len(rows)}: the loss is not finite; "
-                         f"lower lr, which is {recipe.lr}")
+        raise InputError(f"training diverged in epoch {len(rows)}: loss is not finite; lower lr={recipe.lr}")
     bare = build(recipe.network, recipe.width, recipe.seed)
     bare.set_weights(recorder.best_weights if best else model.get_weights())
     return Fit(with_tta(bare, recipe.views), pd.DataFrame(rows), recipe, kept)
@@ -131,15 +130,16 @@ def _finish(
 # %% ../nbs/03_train.ipynb #4e8ef4e7
 def fit(
     recipe:Recipe,         # how to train
-    x:np.ndarray,          # training images, uint8 (n, 28, 28)
-    y:np.ndarray,          # their labels, (n,), 0-9
-    x_val:np.ndarray,      # validation images, uint8 (m, 28, 28)
-    y_val:np.ndarray,      # their labels, (m,)
+    x:Any,                 # training images, 0 (background) to 255 (ink), as `to_images` takes them
+    y:Any,                 # their labels, 0-9, as `to_labels` takes them
+    x_val:Any,             # validation images
+    y_val:Any,             # their labels
     progress:bool=True,    # show a progress bar?
     folder:Path|None=None, # for checkpoints, from which an interrupted training resumes; None keeps none
     strategy:tf.distribute.Strategy|None=None, # of `mirrored_strategy`: devices that share each batch
 )->Fit:
     "Train a network; the same seed gives the same weights on the same machine, interrupted or not."
+    (x, y), (x_val, y_val) = to_digits(x, y, 'fit'), to_digits(x_val, y_val, 'fit: validation')
     steps, strategy = steps_per_epoch(len(x), recipe.batch), strategy or tf.distribute.get_strategy()
     with strategy.scope(): model = compile_model(recipe, steps*recipe.epochs)
     recorder, replicas = Recorder(), strategy.num_replicas_in_sync
@@ -159,6 +159,7 @@ def fit(
 
 # %% ../nbs/03_train.ipynb #f79db159
 STATE = 'state.json'
+_ROW = 'loss', 'accuracy', 'val_loss', 'val_accuracy', 'lr', 'seconds', 'cpu_seconds' # numbers of an epoch
 
 # %% ../nbs/03_train.ipynb #a37a0ff1
 class Checkpoint(keras.callbacks.Callback):
@@ -177,7 +178,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.epochs, self.best = recipe.epochs, recipe.weights=='best'
         labels = hashlib.sha256(np.ascontiguousarray(y).data).hexdigest()
         self.facts = {'recipe': asdict(recipe), 'labels': labels, 'TensorFlow': tf.__version__,
-                      'Keras': keras.__version__, **({'number of replicas': replicas} if replicas>1 else {})}
+                      'Keras': keras.__version__, 'number of replicas': replicas if replicas>1 else None}
         folder.mkdir(exist_ok=True)
 
     def path(self, epoch:int)->Path:
@@ -194,15 +195,14 @@ class Checkpoint(keras.callbacks.Callback):
         "Resume a kept training; raises `InputError` for a damaged state, or one of another training."
         state = read_record(self.folder/STATE)
         if state is None: return 0
-        kept = state.get('of') or {}
-        check_record(self.folder/STATE, kept, dict.fromkeys(kept)|self.facts, 'a training')
+        check_record(self.folder/STATE, state.get('of'), self.facts, 'a training')
         try:
-            rows = self.recorder.rows = state['rows']
-            self.memory = state['plateau']
+            rows = [{'epoch': i, **{k: float(r[k]) for k in _ROW}} for i, r in enumerate(state['rows'], 1)]
+            self.recorder.rows, self.memory = rows, {k: float(v) for k, v in state['plateau'].items()}
             if self.best: self.recorder.best_weights = self.load(model, best_epoch(rows))
             self.load(model, len(rows))
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
-            raise InputError(f"{self.folder}: damaged state ({e}); delete it and start again") from None
+        except Exception as e: # damaged files fail in many ways
+            raise InputError(f"{self.folder}: damaged state ({e!r}); delete it and start again") from None
         return len(rows)
 
     def on_train_begin(self, logs=None): vars(self.plateau).update(self.memory)

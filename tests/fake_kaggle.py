@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import socket
+import zipfile
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +24,9 @@ from urllib.parse import urlsplit
 import numpy as np
 import pandas as pd
 
-from digit_recognizer.data import Digits, export_csv, load_digits, take_digits
+from digit_recognizer.core.mnist import deal_mnist
+from digit_recognizer.data import Digits, export_csv
+from digit_recognizer.evaluate import Score
 from digit_recognizer.runs.folder import Run, save_run
 from digit_recognizer.submit import write_submission
 
@@ -297,9 +300,9 @@ def refuse(
 
 
 def few_digits() -> Digits:  # 20 labelled, 20 held out
-    "Digits that are not MNIST's, because each is moved by a pixel."
-    few = take_digits(load_digits(), 20)
-    return replace(few, x=np.roll(few.x, 1, 1), source="csv")
+    "A few digits of another deal than the embedded one, as Kaggle's are."
+    x, y, x_test, y_test = deal_mnist(1)
+    return Digits(x[:20], y[:20], x_test[:20], y_test[:20], "csv")
 
 
 def zip_digits(
@@ -316,27 +319,33 @@ class NoModel:
     "Stands in for a model where only the answers of a run matter."
 
     def save(self, path):
-        Path(path).write_text("")
+        with zipfile.ZipFile(path, "w") as z:
+            z.writestr("config.json", "{}")
 
 
 def make_run(
     folder: Path,  # replaced if it exists
     rehearsal: bool = False,  # was its model trained on MNIST?
+    copies: int = 0,  # how many digits to predict are copies of labelled ones?
 ) -> Run:
     "A run with 28,000 random answers and without a model."
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     labels = np.random.default_rng(0).integers(0, 10, 28_000)
     write_submission(labels, folder / "submission.csv")
+    counts = {"compared": 28_000, "among": 42_000, "exact": copies, "near": 0, "within": 4.0, "share": copies / 28_000}
+    data = {"source": "csv", "fingerprint": "0" * 64, "rehearsal": rehearsal, "labelled": 42_000, "held_out": 28_000}
     info = {
+        "created": "2026-01-01T00:00:00+00:00",
         "recipe": {"name": "tiny", "seed": 0},
-        "data": {"source": "csv", "rehearsal": rehearsal},
-        "scores": {"validation": {"n": 20, "errors": 1}, "held_out": None},
+        "data": {**data, "copies": counts, "corrections": {}},
+        "scores": {"validation": Score(1, 0).to_dict(), "held_out": None},
+        "training": {"epochs": 1, "parameters": 1, "seconds": 1.0, "cpu_seconds": 1.0, "images_per_second": 1},
+        "environment": {},
     }
     validation = {"rows": [0], "y": [0], "proba": np.eye(10)[:1]}
-    return save_run(
-        folder, NoModel(), pd.DataFrame({"epoch": [1]}), validation, np.eye(10, dtype=np.float32)[labels], info
-    )
+    curve = pd.DataFrame({"epoch": [1]})
+    return save_run(folder, NoModel(), curve, validation, np.eye(10, dtype=np.float32)[labels], info)
 
 
 def edit_submission(

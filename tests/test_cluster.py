@@ -1,15 +1,21 @@
 """Workers are killed in the middle of their jobs, and the results equal those of the same commands left alone.
 
 What must be equal, byte for byte: the file of labels; bit for bit: weights, curves and probabilities. Then what a user
-can get wrong.
+can get wrong, and who is refused.
 """
+import datetime
 import os
 import shutil
 import signal
+import socket
+import ssl
+import stat
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import psutil
@@ -44,11 +50,11 @@ def worker_processes(pid):
 
 
 @contextmanager
-def scheduler_and_workers(folder, environments):
+def scheduler_and_workers(folder, environments, environ=None, *options):
     "A scheduler and workers, as a user starts them, each worker with the environment it is given."
     quiet = dict(stdout=subprocess.DEVNULL, cwd=folder)
-    scheduler = subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"],
-                                 stderr=subprocess.PIPE, text=True, **quiet)
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *options]
+    scheduler = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environ, **quiet)
     address = next(line.split()[-1] for line in scheduler.stderr if "Scheduler at" in line)
     workers = [subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"],
                                 stderr=subprocess.DEVNULL, env=environ, **quiet) for environ in environments]
@@ -195,3 +201,125 @@ def test_unusable_clusters_are_refused_in_one_line(sitecustomize, expected, job,
     assert told.returncode == 2 and line.count("\n") == 0, told.stderr
     assert all(word in line for word in expected), line
     assert not [path.name for path in tmp_path.iterdir() if "labels" in path.name], "something is left"
+
+
+def listeners(pid):
+    "Where a command and its workers listen: host and port."
+    return {connection.laddr for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+            for connection in process.net_connections() if connection.status == psutil.CONN_LISTEN}
+
+
+def answers(address, context=None):
+    "Does a port give an answer to a handshake of Dask, by TLS where there is a context?"
+    try:
+        with socket.create_connection(address, timeout=3) as plain:
+            with (context.wrap_socket(plain) if context else plain) as s:
+                s.sendall(b"\x01" + b"\0" * 7)  # a message of no frames
+                return bool(s.recv(1))
+    except (OSError, ssl.SSLError):
+        return False
+
+
+def speaks_tls(address):
+    "Does a port begin a conversation by TLS?"
+    with suppress(OSError), socket.create_connection(address, timeout=3) as plain, bare_context().wrap_socket(plain):
+        return True
+    return False
+
+
+def strange_context():
+    "TLS with a certificate that another user made, and that takes any of the others'."
+    from distributed.security import Security
+
+    context = Security.temporary().get_connection_args("client")["ssl_context"]
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def bare_context():
+    "TLS without a certificate of one's own."
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def secrets_below(folder):
+    "Files that others could read and that hold a key or a certificate; and all that hold a key."
+    found = []
+    for path in folder.rglob("*"):
+        with suppress(OSError):
+            if path.is_file() and b"PRIVATE KEY" in path.read_bytes():
+                private = any(not stat.S_IMODE(p.stat().st_mode) & 0o077 for p in (path, *path.parents) if p.is_relative_to(folder))
+                found.append((path.name, private))
+    return found
+
+
+def test_local_workers_refuse_strangers(tmp_path, monkeypatch):
+    "Every port of this process and its workers is on 127.0.0.1, and gives nothing to plain, bare or strange connections."
+    from digit_recognizer.scale.cluster import dask_cluster
+
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen, before, by_tls = [], listeners(os.getpid()), 0
+    watcher = threading.Thread(target=lambda: [seen.extend(secrets_below(tmp_path)) or time.sleep(0.002) for _ in range(1500)], daemon=True)
+    watcher.start()
+    with dask_cluster(workers=2) as cluster:
+        ports, workers = listeners(os.getpid()) - before, worker_processes(os.getpid())
+        assert len(workers) == 2 and {host for host, _ in ports} == {"127.0.0.1"}, ports
+        assert not any("PRIVATE KEY" in text for p in workers for text in (*p.cmdline(), *p.environ().values()))
+        for address in ports:
+            assert not answers(address, strange_context()) and not answers(address, bare_context()) and not answers(address), address
+            by_tls += speaks_tls(address)
+        assert by_tls == 5, "a scheduler, two workers, two nannies"
+        assert dict(cluster.map(divmod, [(2,)], int)) == {(2,): (0, 0)}
+    assert all(private for _, private in seen), seen
+    assert secrets_below(tmp_path) == [], "a key is left"
+
+
+def make_certificates(folder):
+    "A certificate authority, and a key and a certificate that it has signed, as PEM files."
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    def name(text):
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+    keys, now = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)], datetime.datetime(2020, 1, 1)
+    for i, file in enumerate(("ca", "cluster")):
+        built = (x509.CertificateBuilder().subject_name(name(file)).issuer_name(name("ca")).public_key(keys[i].public_key())
+                 .serial_number(i + 1).not_valid_before(now).not_valid_after(datetime.datetime(2120, 1, 1))
+                 .add_extension(x509.BasicConstraints(ca=not i, path_length=None), critical=True).sign(keys[0], hashes.SHA256()))
+        (folder / f"{file}.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    (folder / "cluster.key").write_bytes(keys[1].private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+
+
+def tls_settings(folder):
+    "Dask's own configuration of TLS, as environment variables."
+    prefix, pair = "DASK_DISTRIBUTED__COMM__", {"CERT": "cluster.pem", "KEY": "cluster.key"}
+    return {f"{prefix}TLS__CA_FILE": str(folder / "ca.pem"), f"{prefix}REQUIRE_ENCRYPTION": "true",
+            **{f"{prefix}TLS__{role}__{kind}": str(folder / file) for role in ("SCHEDULER", "WORKER", "CLIENT") for kind, file in pair.items()}}
+
+
+def test_cluster_with_tls_of_its_own(job, tmp_path):
+    "`--dask tls://...` takes the certificates from Dask's configuration; without them, or with others, it is refused in one line."
+    folders = [tmp_path / "ours", tmp_path / "others"]
+    for folder in folders:
+        folder.mkdir()
+        make_certificates(folder)
+    ours, others = ({**os.environ, **tls_settings(folder)} for folder in folders)
+    out = tmp_path / "labels.csv"
+    with scheduler_and_workers(tmp_path, [ours], ours, "--protocol", "tls") as (address, *_):
+        assert address.startswith("tls://127.0.0.1:")
+        for environ, where, expected in (
+                (None, address, "name its certificates in Dask's configuration, by distributed.comm.tls"),
+                (others, address, "name its certificates in Dask's configuration, by distributed.comm.tls"),
+                (ours, address.replace("tls:", "tcp:"), "give the address that it printed")):
+            told = run([*job.words, out, "--dask", where], env=environ)
+            line = told.stderr.strip()
+            assert told.returncode == 2 and line.count("\n") == 0 and expected in line, told.stderr
+        told = run([*job.words, out, "--dask", address], env=ours)
+        assert told.returncode == 0, told.stderr
+    assert out.read_bytes() == job.answers

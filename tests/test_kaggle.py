@@ -119,16 +119,16 @@ def failed_command(command, kaggle):
 
 @pytest.fixture(scope="module")
 def finished_runs(tmp_path_factory):
-    "A folder with the runs `run` and `rehearsal`, to be copied."
+    "A folder with the runs `run`, `rehearsal` and `copies`, to be copied."
     folder = tmp_path_factory.mktemp("runs")
-    for name in ("run", "rehearsal"):
-        make_run(folder / name, rehearsal=name == "rehearsal")
+    for name in ("run", "rehearsal", "copies"):
+        make_run(folder / name, rehearsal=name == "rehearsal", copies=29 if name == "copies" else 0)
     return folder
 
 
 @pytest.fixture
 def copy_run(finished_runs, tmp_path):
-    "Copy a finished run, `run` or `rehearsal`, into the test's folder."
+    "Copy a finished run, `run`, `rehearsal` or `copies`, into the test's folder."
     return lambda name="run": load_run(shutil.copytree(finished_runs / name, tmp_path / name))
 
 
@@ -226,7 +226,7 @@ DOWNLOADS = {  # fault -> how it is made, what the line says, what kagglehub kee
     "not found": (refuse("DownloadDataFiles", 404), "does not find the competition", []),
     "too many requests": (refuse("DownloadDataFiles", 429), "wait some minutes", []),
     "server error": (refuse("DownloadDataFiles", 500), "Kaggle failed; run the same command again later (status 500", []),
-    "an answer with the token": (refuse("DownloadDataFiles", 400, f"Bearer {TOKEN}\x1b[2J and more"), "(status 400: 'Bearer … [2J and more')", []),
+    "an answer with the token": (refuse("DownloadDataFiles", 400, f"Bearer {TOKEN}\x1b[2J and more"), r'(status 400: "Bearer …\x1b[2J and more")', []),
     "no network": (Fault(url=NOWHERE), "check the network", []),
     "connection closed": (Fault({"DownloadDataFiles": "silent"}), "check the network", []),
     "no answer in time": (Fault({"DownloadDataFiles": "late"}), "did not answer in time", []),
@@ -386,13 +386,13 @@ SUBMISSIONS = {  # fault -> how it is made, what the line says, the status in ru
     "upload fails": (refuse("PUT", 503), "refused the file (status 503), nothing was submitted", None),
     "upload breaks off": (Fault({"PUT": "silent"}), "check the network", None),
     "upload is not answered": (Fault({"PUT": "late"}), "did not answer in time", None),
-    "refused, with a reason": (refuse("CreateSubmission", 400, ALLOWANCE), f"(status 400: '{ALLOWANCE}')", None),
+    "refused, with a reason": (refuse("CreateSubmission", 400, ALLOWANCE), f'(status 400: "{ALLOWANCE}")', None),
     "refused, in a message": (Fault({"CreateSubmission": (200, {"message": "Could not submit to competition", "ref": 0})}),
-                              "Kaggle refused the submission: 'Could not submit to competition'", None),
+                              'Kaggle refused the submission: "Could not submit to competition"', None),
     "the last answer is lost": (Fault({"CreateSubmission": "silent"}), "/submissions: it may have arrived", "unknown"),
     "the last answer is an error": (refuse("CreateSubmission", 500), "/submissions: it may have arrived", "unknown"),
     "Kaggle cannot score it": (Fault({"GetSubmission": (200, {"ref": SUBMISSION, "status": "ERROR", "errorDescription": "Evaluation Exception"})}),
-                               "could not score the file: 'Evaluation Exception'", "error"),
+                               'could not score the file: "Evaluation Exception"', "error"),
 }  # fmt: skip
 
 
@@ -421,6 +421,7 @@ MISTAKES = {  # mistake -> the run, the message, a change of submission.csv, wha
     "no such run": ("gone", "try", None, "is not a run folder; make one with"),
     "no message": ("run", " ", None, "the message is empty"),
     "a rehearsal": ("rehearsal", "try", None, "or add --rehearsal-anyway"),
+    "copies": ("copies", "try", None, "29 of 28,000 digits to predict are copies of labelled ones"),
     "a broken file": ("run", "try", lambda data: data[:-2], "line 28001 has Label ''"),
     "changed since the run": ("run", "try", change_label, "was changed after the run"),
 }
@@ -429,12 +430,12 @@ MISTAKES = {  # mistake -> the run, the message, a change of submission.csv, wha
 @pytest.mark.parametrize("name", MISTAKES)
 def test_submission_with_a_mistake(name, kaggle, failed_command, copy_run, tmp_path):
     folder, message, change, words = MISTAKES[name]
-    runs = [copy_run(), copy_run("rehearsal")]
+    runs = [copy_run(), copy_run("rehearsal"), copy_run("copies")]
     for run in runs if change else []:
         edit_submission(run, change)
     assert words in failed_command(Fault(), "submit", tmp_path / folder, "-m", message)
     assert [load_run(run.folder).info for run in runs] == [run.info for run in runs]
-    assert [sorted(p.name for p in run.folder.iterdir()) for run in runs] == [RUN_FILES, RUN_FILES]
+    assert [sorted(p.name for p in run.folder.iterdir()) for run in runs] == [RUN_FILES] * 3
     assert kaggle.calls == []
 
 
@@ -455,6 +456,13 @@ def test_submit_command_sends_a_rehearsal(command, copy_run):
     code, out, err = command("submit", run.folder, "-m", "a rehearsal", "--rehearsal-anyway")
     assert (code, err) == (0, "")
     assert f"number {SUBMISSION}" in out and SCORE in out and "MNIST" in out
+
+
+def test_submit_command_sends_copies(kaggle, command, copy_run):
+    run = copy_run("copies")
+    code, out, err = command("submit", run.folder, "-m", "copies", "--copies-anyway")
+    assert (code, err) == (0, "")
+    assert "29 of 28,000 digits to predict are copies of labelled ones" in out and SCORE in out
 
 
 def test_submit_command_without_a_score(kaggle, command, copy_run):

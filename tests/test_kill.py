@@ -3,6 +3,7 @@
 Half of the runs have one network, half have two members. A moment lies between the first sign of the run's folder and
 its end; every fifth may lie before, where nothing is begun yet and the same command is given again.
 """
+import os
 import random
 import resource
 import signal
@@ -10,10 +11,11 @@ import subprocess
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from digit_recognizer.runs.folder import load_run
-from processes import assert_same_run, run, start
+from processes import assert_same_run, run, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
 WORDS = ["run", "--quiet", "--no-report"]
@@ -65,19 +67,26 @@ def test_killed_runs_resume_bit_for_bit(moment, whole, tmp_path):
     assert_same_run(load_run(out), expected.run)
 
 
-@pytest.mark.parametrize("members", [1, 2])
-def test_killed_while_training(members, whole, tmp_path):
-    "At least this moment lies inside a training."
+@pytest.mark.parametrize("members, whom", [(1, "command"), (2, "command"), (2, "group"), (2, "child")])
+def test_killed_while_training(members, whom, whole, tmp_path):
+    "At least this moment lies inside a training. Members train in child processes, which never outlive the command."
     expected, out = whole[members], tmp_path / "killed"
-    process = start([*expected.words, "--out", out], stdout=subprocess.DEVNULL)
-    while not list(out.rglob("epoch-*.npz")):
-        assert process.poll() is None, "the run ended before a checkpoint was seen"
-        time.sleep(0.002)
-    process.kill()
-    process.wait()
+    process = start([*expected.words, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for("a checkpoint", lambda: list(out.rglob("epoch-*.npz")), process)
+    training = [p for p in psutil.Process(process.pid).children() if any("spawn_main" in word for word in p.cmdline())]
+    assert len(training) == members - 1
+    if whom == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        (training[0] if whom == "child" else process).kill()
+    said = process.communicate()[1].strip()
+    if whom == "child":
+        assert process.returncode == 2 and said.count("\n") == 0, said
+        assert "was killed by signal 9" in said and said.endswith(f"resume with: digit_recognizer run --resume {out}"), said
     assert not (out / "run.json").exists()
     resume(expected.words, out)
     assert_same_run(load_run(out), expected.run)
+    assert not psutil.wait_procs(training, timeout=10)[1], "a child outlives its command"
 
 
 def test_full_disk_ends_in_one_line(whole, tmp_path):

@@ -7,15 +7,19 @@ import sys
 import tempfile
 from pathlib import Path
 
+from digit_recognizer.core.files import sha256
 from digit_recognizer.runs.folder import load_run
+from digit_recognizer.runs.records import record_checksum
 
 READER = Path(__file__).resolve().parent.parent / "digit_recognizer" / "reader"
 MAX_BYTES = 700_000
 
 
 def copy_run(run, folder):
-    "Write a run's model and its run.json, without the checksums of files that are left out."
-    info = {key: value for key, value in run.info.items() if key != "files"}
+    "Write a run's model and its run.json, with the checksums of these two alone."
+    info = {key: value for key, value in run.info.items() if key not in ("files", "checksum")}
+    info["files"] = {"model.keras": sha256(run.folder / "model.keras")}
+    info["checksum"] = record_checksum(info)
     (folder / "model.keras").write_bytes((run.folder / "model.keras").read_bytes())
     (folder / "run.json").write_text(json.dumps(info, indent=1) + "\n", encoding="utf-8")
 

@@ -158,7 +158,10 @@ def shared_predictions(
 )->Any: # DataFrame: row, truth, guess_a, confidence_a, guess_b, confidence_b
     "The answers of two runs to the validation digits they share; raises `InputError` where they share none."
     _check_fingerprints(a, b)
-    shared = _guesses(a, 'a').merge(_guesses(b, 'b').drop(columns='truth'), on='row')
+    shared = _guesses(a, 'a').merge(_guesses(b, 'b'), on='row', suffixes=('', '_b'))
+    if (shared.truth!=shared.pop('truth_b')).any():
+        raise InputError(f"compare: {a.folder} and {b.folder} say different labels for the same digits; "
+                         "one was changed, so verify both")
     if not len(shared):
         raise InputError(f"compare: {a.folder} and {b.folder} have no validation digit in common "
                          f"({len(a.validation['rows']):,} and {len(b.validation['rows']):,}, all different); "

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 # %% ../../nbs/analysis/labels.ipynb #e4631f7a
+from ..core.arrays import to_labels
+from ..core.diagnose import find_faults, kind_problem, read_start
 from ..core.docments import add_docments
 from ..core.figures import digit_grid
 from ..core.predict import check_proba
-from ..core.files import InputError, atomic_write, check_file, require_extra
+from ..core.files import InputError, atomic_write, check_file, require_extra, unchanged
 
 # %% ../../nbs/analysis/labels.ipynb #507607a8
 def _check_classes(
@@ -41,8 +43,9 @@ def find_label_issues(
     require_extra('cleanlab', 'labels', 'the search for label issues')
     import cleanlab.filter
     check_proba(proba)
+    y, proba = to_labels(y, len(proba), 'find_label_issues'), np.asarray(proba)
     _check_classes(y)
-    rows = np.arange(len(y)) if rows is None else rows
+    rows = np.arange(len(y)) if rows is None else np.asarray(rows)
     i = cleanlab.filter.find_label_issues(y.astype(int), proba.astype(float), filter_by='confident_learning',
                                           return_indices_ranked_by='normalized_margin', n_jobs=1)
     guess = proba[i].argmax(1)
@@ -85,28 +88,52 @@ def write_gallery(
         plot_label_issues(x, table, len(table)).write_html(part, include_plotlyjs=True)
     return Path(path)
 
+# %% ../../nbs/analysis/labels.ipynb #97c81f03
+_READ = ('row', 'label', 'corrected') # the columns that are read
+
 # %% ../../nbs/analysis/labels.ipynb #661f420a
 def _check_columns(
     path:Path,    # of the file, for the error
-    columns:list, # of its first line
+    columns:list, # names in its first line, in small letters
 ):
-    "Raise `InputError` unless the columns that are read are there."
-    if not {'row', 'label', 'corrected'}<=set(columns):
+    "Raise `InputError` unless the columns that are read are there, once each."
+    missing = [name for name in _READ if name not in columns]
+    faults = find_faults(','.join(columns), AUDIT) if missing else []
+    if faults and faults[0].repair: raise InputError(f"{path}: line 1: {faults[0].message}")
+    if missing:
         raise InputError(f"{path}: line 1 has the columns {', '.join(columns or ['none'])[:80]!r}; "
                          "expected at least row, label and corrected")
+    twice = [name for name in _READ if columns.count(name)>1]
+    if twice: raise InputError(f"{path}: line 1 has the column {twice[0]} twice; remove one of the two")
+
+# %% ../../nbs/analysis/labels.ipynb #1cdb103e
+def _cells(
+    where:str, # file and line, for the error
+    line:dict, # of csv.DictReader, its columns in small letters
+)->tuple|None: # row, label and correction, as written; None for a blank line
+    "The cells of one line that are read; raises `InputError` for a line with more cells than columns."
+    more = [cell for cell in line.pop(None, []) if cell.strip()]
+    if more: raise InputError(f"{where} has {len(more)} cells more than columns (first: {more[0][:20]!r}); "
+                              "put text with a comma in quotes")
+    if not any(cell and cell.strip() for cell in line.values()): return None
+    texts = ((line[name] or '').strip() for name in _READ)
+    return tuple(text.removesuffix('.0') for text in texts) # as pandas writes a column with empty cells
 
 # %% ../../nbs/analysis/labels.ipynb #07bbe5a9
 def _audit_cells(
     path:Path, # an audit file, edited
 )->Iterator[tuple[str, str, str, str]]: # where it stands, row, label, corrected
     "The cells of each line; raises `InputError` for a file without the columns, or one that is not CSV."
-    with open(path, newline='', encoding='utf-8-sig') as f:
+    with unchanged(path), open(path, newline='', encoding='utf-8-sig') as f:
+        kind = kind_problem(read_start(path))
+        if kind: raise InputError(f"{path}: {kind}")
         try:
             reader = csv.DictReader(f)
-            _check_columns(path, list(reader.fieldnames or []))
+            reader.fieldnames = [name.strip().casefold() for name in reader.fieldnames or []]
+            _check_columns(path, reader.fieldnames)
             for line in reader:
-                row, label, new = ((line[k] or '').strip() for k in ('row', 'label', 'corrected'))
-                yield f"{path}: line {reader.line_num}", row, label, new
+                where = f"{path}: line {reader.line_num}"
+                if cells := _cells(where, line): yield where, *cells
         except (csv.Error, UnicodeDecodeError) as e:
             raise InputError(f"{path}: is not CSV in UTF-8 ({e}); save it as CSV, UTF-8") from None
 
@@ -130,7 +157,6 @@ def _correction(
     new:str,   # as written; '' for none
 )->int|None: # the label, None for none
     "A corrected label; raises `InputError` for anything but a digit."
-    new = new.removesuffix('.0') # as pandas writes a column with empty cells
     if new and new not in set('0123456789'):
         raise InputError(f"{where} corrects to {new!r}; expected a digit from 0 to 9, or nothing")
     return int(new) if new else None

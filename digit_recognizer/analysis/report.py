@@ -17,16 +17,18 @@ import plotly.graph_objects as go
 # %% ../../nbs/analysis/report.ipynb #a655e152
 from .confidence import calibration, plot_reliability, plot_risk_coverage
 from .confidence import risk_coverage, threshold_for
-from .neighbours import atlas, copies_summary, find_copies, plot_atlas
+from .neighbours import atlas, plot_atlas
 from .robustness import CORRUPTIONS, ROBUSTNESS_DIGITS
 from .robustness import ood_answers, plot_robustness, robustness
 from ..core.backend import silence_tensorflow
+from ..core.console import shell_quote
+from ..core.copies import copies_summary, find_copies
 from ..core.docments import add_docments
 from ..core.figures import plot_curve
 from ..core.files import InputError, atomic_write, check_new_file
 from ..core.predict import predict
-from ..core.recipe import RECIPES
-from ..data import Digits, find_duplicates
+from ..core.recipe import FIELDS, RECIPES
+from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
 from ..runs.folder import Run, load_run
 
@@ -40,29 +42,34 @@ class Section:
     figure:go.Figure|None=None # of the same numbers
     alt:str=''         # what the figure shows, for those who cannot see it
 
-# %% ../../nbs/analysis/report.ipynb #1d16f7dc
-def find_leaks(
-    run:Run,       # a finished run
-    digits:Digits, # those that it was made with
-)->dict: # 'to predict' and 'validation', each as of `copies_summary`
-    """Copies of labelled digits among those to predict, and of training digits among the validation digits;
-    the latter, in a run of several members, exact ones only."""
-    rows = run.validation['rows']
-    found = copies_summary(find_copies(digits.x_test, digits.x), len(digits.x_test), len(digits.x))
-    if 'members' in run.info:
-        exact = len(find_duplicates(digits.x))
-        known = {**found, 'compared': len(rows), 'exact': exact, 'near': 0, 'within': 0.}
-    else:
-        train = np.setdiff1d(np.arange(len(digits.x)), rows)
-        known = copies_summary(find_copies(digits.x[rows], digits.x[train]), len(rows), len(train))
-    return {'to predict': found, 'validation': known}
-
 # %% ../../nbs/analysis/report.ipynb #1c1adf8c
 def _members(
     run:Run, # a finished run
 )->list[Run]: # empty for a run of one network
     "The members of a run."
     return [load_run(run.folder/'members'/str(i)) for i in range(len(run.info.get('members', [])))]
+
+# %% ../../nbs/analysis/report.ipynb #4a3d8988
+def _validation_copies(
+    run:Run,       # a finished run
+    digits:Digits, # those that it was made with
+)->dict: # as of `copies_summary`
+    "Copies of training digits among the validation digits, for each member by itself."
+    tables, judged = [], 0
+    for single in _members(run) or [run]:
+        rows = single.validation['rows']
+        train = np.setdiff1d(np.arange(len(digits.x)), rows)
+        tables.append(find_copies(digits.x[rows], digits.x[train]))
+        judged += len(rows)
+    return copies_summary(pd.concat(tables), judged, len(train))
+
+# %% ../../nbs/analysis/report.ipynb #1d16f7dc
+def find_leaks(
+    run:Run,       # a finished run
+    digits:Digits, # those that it was made with
+)->dict: # 'to predict' and 'validation', each as of `copies_summary`
+    "Copies of labelled digits among those to predict, and of training digits among the validation digits."
+    return {'to predict': digits.copies, 'validation': _validation_copies(run, digits)}
 
 # %% ../../nbs/analysis/report.ipynb #a62f5a0d
 def _judge_text(
@@ -89,7 +96,8 @@ def _score_section(
 )->Section:
     "The accuracy and its interval."
     names = {'validation': 'out of fold' if 'members' in run.info else 'validation', 'held_out': 'held out'}
-    table = pd.DataFrame({names[k]: s for k, s in run.info['scores'].items() if s}).T
+    scores = {name: run.info['scores'].get(k) for k, name in names.items()}
+    table = pd.DataFrame({name: score for name, score in scores.items() if score}).T
     table = table.astype({'n': int, 'errors': int}).rename(columns={'low': 'from', 'high': 'to'})
     text = ("Accuracy with Wilson's 95 % interval. It covers the luck of which digits were drawn, not "
             "that of the seed: another seed of the same recipe makes some ten mistakes in 8,400 more or "
@@ -103,9 +111,23 @@ def _copies_text(
     found:dict, # of `copies_summary`
 )->str:
     "How many copies were found among some digits."
-    near = f" and {found['near']} within {found['within']:g} grey levels" if found['within'] else ''
     return (f"Of the {found['compared']:,} {what}, each compared with {found['among']:,} others, "
-            f"{found['exact']} are exact copies{near}.")
+            f"{found['exact']:,} are exact copies and {found['near']:,} near ones "
+            f"(within {found['within']:g} grey levels).")
+
+# %% ../../nbs/analysis/report.ipynb #922580e3
+def _claim_text(
+    copied:bool,    # was any copy found?
+    rehearsal:bool, # can the model have seen Kaggle's answers?
+)->str:
+    "What copies and a rehearsal mean for a score."
+    text = ""
+    if copied: text += (" The network was shown the answer to a copy, so its reading of one proves nothing. "
+                        "Remove the copies from train.csv and train again.")
+    if rehearsal: text += (" The labelled digits are MNIST's, and not those of Kaggle's train.csv. MNIST "
+                           "holds the answers to Kaggle's test set, so this run is a rehearsal: do not claim "
+                           "its score as a leaderboard score.")
+    return text or " Copies that were scaled or turned would not be found."
 
 # %% ../../nbs/analysis/report.ipynb #12fbf0b2
 def _copies_section(
@@ -114,16 +136,11 @@ def _copies_section(
 )->Section:
     "Was the network trained on what it is scored on?"
     copied = any(found['exact']+found['near'] for found in leaked.values())
-    what = {'to predict': 'digits to be predicted', 'validation': 'validation digits'}
+    what = {'to predict': 'digits to predict', 'validation': 'validation digits'}
     text = ' '.join(_copies_text(what[key], found) for key, found in leaked.items())
-    if run.info['data']['rehearsal']:
-        text += (" The digits are MNIST as it comes with this package. MNIST holds the answers to "
-                 "Kaggle's test set, so this run is a rehearsal: do not claim its score as a leaderboard "
-                 "score.")
-    elif copied: text += " A score on copies is worth nothing."
-    else: text += " Moved or scaled copies would not be found."
     counts = dict.fromkeys(('compared', 'among', 'exact', 'near'), int)
-    return Section('Copies', text, pd.DataFrame(leaked).T.astype(counts))
+    return Section('Copies', text+_claim_text(copied, run.info['data']['rehearsal']),
+                   pd.DataFrame(leaked).T.astype(counts))
 
 # %% ../../nbs/analysis/report.ipynb #999eb42a
 def _agreement_section(
@@ -327,13 +344,15 @@ def _claim_sentence(
 )->str:
     "What can be claimed."
     copied, known = (leaked[key]['exact']+leaked[key]['near'] for key in ('to predict', 'validation'))
-    if known: return f"{known:,} validation digits are copies: that score is too high; remove them first."
-    if copied: return f"{copied:,} digits to predict are copies of labelled ones: no score on them counts."
+    if known: return (f"{known:,} validation digits are copies of training digits: that score is too high; "
+                      "remove the copies from train.csv and train again.")
+    if copied: return (f"{copied:,} of {leaked['to predict']['compared']:,} digits to predict are copies of "
+                       "labelled ones: a score on them shows nothing.")
     if run.info['data']['rehearsal']:
         return ("It is a rehearsal: these digits are MNIST, which holds Kaggle's answers, "
                 "so do not claim its score as a leaderboard score.")
     return ("No image to be predicted was found to be a copy of a labelled one, which an honest score needs "
-            "(moved copies are not looked for).")
+            "(scaled or turned copies are not looked for).")
 
 # %% ../../nbs/analysis/report.ipynb #e489fb65
 def verdict(
@@ -372,20 +391,30 @@ def _figure_html(
     return pio.to_html(figure, full_html=False, include_plotlyjs=False,
                        config={'responsive': True, 'displaylogo': False, 'showLink': False})
 
+# %% ../../nbs/analysis/report.ipynb #97411f77
+def _marked_run(
+    run:Run,       # a finished run
+    digits:Digits, # those that it was made with
+)->Run:
+    "The run, marked as a rehearsal where its digits are one: version 0.2.0 recognised only whole files."
+    data = {**run.info['data'], 'rehearsal': run.info['data']['rehearsal'] or digits.rehearsal}
+    return Run(run.folder, {**run.info, 'data': data})
+
 # %% ../../nbs/analysis/report.ipynb #74200a43
 def command_for(
     run:Run, # a finished run
 )->str: # words for a terminal
     "The command that repeats a run."
-    recipe, data = dict(run.info['recipe']), run.info['data']
-    name = recipe.pop('name').removesuffix('-changed')
+    recipe, data = run.info['recipe'], run.info['data']
+    name = recipe['name'].removesuffix('-changed')
     name = name if name in RECIPES else 'fast'
+    changed = {k: v for k, v in recipe.items() if k in FIELDS and k!='seed' and getattr(RECIPES[name], k)!=v}
     words = ['digit_recognizer run', f'--recipe {name}', f"--seed {recipe['seed']}"]
-    words += [f'--set {k}={v}' for k, v in recipe.items() if k!='seed' and getattr(RECIPES[name], k, None)!=v]
+    words += [f"--set {shell_quote(f'{k}={v}')}" for k, v in changed.items()]
     if data.get('corrections'): words.append('--corrections CSV')
     if 'members' in run.info: words.append(f"--members {len(run.info['members'])}")
     if data['source']=='csv': words.append('--data FOLDER_OR_ZIP')
-    elif data['source']!='embedded': words.append(f"--data {data['source']}")
+    elif data['source']!='embedded': words.append(f"--data {shell_quote(data['source'])}")
     return ' '.join(words)
 
 # %% ../../nbs/analysis/report.ipynb #b99fde4c
@@ -441,7 +470,7 @@ def _reproduction_values(
     "What stands below the report."
     from markupsafe import Markup
     info = run.info
-    data = {f'data: {k}': len(v) if isinstance(v, dict) else v for k, v in info['data'].items()}
+    data = {f'data: {k}': len(v) if k=='corrections' else v for k, v in info['data'].items() if k!='copies'}
     return {'command': command_for(run), 'recipe': Markup(_value_table(info['recipe'])),
             'facts': Markup(_value_table({**data, **info['environment'], 'made': info['created']}))}
 
@@ -465,7 +494,7 @@ def write_report(
     "Write a run's report, whole or not at all; raises `InputError` if the digits are not those of the run."
     path = Path(path or run.folder/'report.html')
     _check_report(run, digits, path)
-    leaked = find_leaks(run, digits)
+    run, leaked = _marked_run(run, digits), find_leaks(run, digits)
     sections = [_section_values(section) for section in report_sections(run, digits, leaked)]
     text = _fill_template(verdict=verdict(run, leaked), sections=sections, **_heading_values(run.info),
                           **_reproduction_values(run))

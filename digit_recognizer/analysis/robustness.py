@@ -135,7 +135,7 @@ def robustness(
     "The accuracy on corrupted digits."
     trials = [(name, strength) for name, c in CORRUPTIONS.items() for strength in c.strengths]
     images = np.concatenate([CORRUPTIONS[name].apply(x, strength) for name, strength in trials])
-    guesses = predict(model, images).argmax(1).reshape(len(trials), len(x))
+    guesses = predict(model, images, check=False).argmax(1).reshape(len(trials), len(x))
     table = pd.DataFrame([{'corruption': name, 'strength': float(strength), 'unit': CORRUPTIONS[name].unit,
                            **score(y, guess).to_dict()} for (name, strength), guess in zip(trials, guesses)])
     order = table.corruption.map(list(CORRUPTIONS).index)
@@ -239,7 +239,7 @@ def ood_answers(
     "The answers of a model to images that are not digits."
     rows = {}
     for name, images in ood_images().items():
-        proba = predict(model, images)
+        proba = predict(model, images, check=False)
         confidence = proba.max(1)
         rows[name] = {'images': len(images), 'mean confidence': float(confidence.mean()),
                       'wrongly accepted': float((confidence>=threshold).mean()),

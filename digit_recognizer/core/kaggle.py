@@ -8,6 +8,7 @@ __all__ = ['COMPETITION', 'SITE', 'TIMEOUT', 'read_secrets', 'clean_text', 'Refu
 
 # %% ../../nbs/core/kaggle.ipynb #cbb5c4e0
 import base64
+import errno
 import io
 import logging
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterator
 
 # %% ../../nbs/core/kaggle.ipynb #ac5e64ef
+from .console import escape
 from .docments import add_docments
 from .files import InputError, require_extra
 
@@ -56,7 +58,7 @@ def clean_text(
 )->str: # one printable line, at most 200 characters
     "Kaggle's own words, fit to be printed."
     for secret in secrets: text = text.replace(secret, '…')
-    return ''.join(c if c.isprintable() else ' ' for c in text).strip()[:200]
+    return escape(text.strip())[:200]
 
 # %% ../../nbs/core/kaggle.ipynb #a7eb689b
 class RefusalError(InputError):
@@ -101,7 +103,8 @@ def _refusal(
     status = body['code'] if isinstance(body.get('code'), int) else response.status_code
     said = clean_text(str(body.get('message') or ''), secrets)
     kind = RefusalError if 400<=status<500 else InputError
-    return kind(f"{task}: {_advice(status)} (status {status}{': '+repr(said) if said else ''})")
+    quoted = f': "{said}"' if said else ''
+    return kind(f"{task}: {_advice(status)} (status {status}{quoted})")
 
 # %% ../../nbs/core/kaggle.ipynb #0eb56227
 _BREAKDOWNS = { # exception of requests -> what happened, and the step that helps
@@ -121,6 +124,9 @@ def _describe_breakdown(
         return "the answer is not Kaggle's; if this network has a login page, log in first"
     return f"Kaggle's client failed ({type(e).__name__}); run the same command again"
 
+# %% ../../nbs/core/kaggle.ipynb #7ff70176
+_DISK_ERRORS = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO # come without a path
+
 # %% ../../nbs/core/kaggle.ipynb #27b383a5
 def _failure(
     e:Exception,       # of the client or of a layer below it
@@ -128,13 +134,15 @@ def _failure(
     secrets:list[str], # of `read_secrets`
 )->InputError:
     "The error that tells in our own words what an exception means."
+    from kagglehub.config import get_cache_folder
     from requests.exceptions import RequestException
     response = getattr(e, 'response', None)
     if response is not None: return _refusal(response, task, secrets)
     if type(e).__name__=='UnauthenticatedError':
         return InputError(f"{task}: credentials for Kaggle are missing; {_TOKEN_HELP}")
     if isinstance(e, OSError) and not isinstance(e, RequestException) and e.strerror:
-        return InputError(f"{task}: {e.filename or 'the system refused'}: {e.strerror}")
+        place = get_cache_folder() if e.errno in _DISK_ERRORS else 'the system refused'
+        return InputError(f"{task}: {e.filename or place}: {e.strerror}")
     return InputError(f"{task}: {_describe_breakdown(e)}")
 
 # %% ../../nbs/core/kaggle.ipynb #038da29c

@@ -15,16 +15,17 @@ import numpy as np
 # %% ../../nbs/runs/ensemble.ipynb #f227e452
 from ..core.backend import silence_tensorflow
 from ..core.docments import add_docments
+from ..core.console import shell_quote
 from ..core.files import InputError
-from ..core.jobs import Executor, SerialExecutor, progress_bar
+from ..core.jobs import ChildError, ChildExecutor, Executor, SerialExecutor, progress_bar
 from ..core.recipe import Recipe
 from ..data import Digits
 from ..model import ensemble
 from ..preprocess import steps_per_epoch
-from .folder import (
-    PLAN, Run, create_run, digits_maker, is_finished, load_planned_digits, load_run, lock_run, read_plan)
-from .pipeline import (
-    check_visible, finish_run, run_info, strategy_info, train_or_resume, write_results)
+from digit_recognizer.runs.folder import (
+    PLAN, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits, load_run, lock_run,
+    read_plan)
+from .pipeline import finish_run, run_info, strategy_info, train_or_resume, write_results
 
 # %% ../../nbs/runs/ensemble.ipynb #ac6b6cc8
 def fold_count(
@@ -98,8 +99,9 @@ def _train_members(
     "Train the members that are missing, and resume those that were interrupted."
     here, folder = isinstance(executor, SerialExecutor), todo.out/'members'
     folder.mkdir(exist_ok=True)
-    jobs = [(todo.out, todo.recipe, todo.members, i, progress and here) for i in range(todo.members)]
-    with progress_bar(todo.members, 'member', 'members', progress and not here) as bar:
+    missing = [i for i in range(todo.members) if not is_finished(folder/str(i))]
+    jobs = [(todo.out, todo.recipe, todo.members, i, progress and here) for i in missing]
+    with progress_bar(len(missing), 'member', 'members', progress and not here) as bar:
         for job, scores in executor.map(train_member, jobs, digits_maker(todo.digits, executor)):
             bar.update()
             bar.set_postfix_str("member {}: {errors} errors on {n:,}".format(job[3], **scores['validation']))
@@ -140,9 +142,12 @@ def _finish_ensemble(
     executor:Executor, # trains the members
 )->Run:
     "Train what is missing, and combine all."
-    with lock_run(todo.out), silence_tensorflow():
-        if not (todo.out/'run.json').exists():
-            _combine_members(todo, _train_members(todo, progress, executor))
+    try:
+        with lock_run(todo.out), silence_tensorflow():
+            if not (todo.out/'run.json').exists():
+                _combine_members(todo, _train_members(todo, progress, executor))
+    except ChildError as e:
+        raise ChildError(f"{e}; resume with: digit_recognizer run --resume {shell_quote(todo.out)}") from None
     return load_run(todo.out)
 
 # %% ../../nbs/runs/ensemble.ipynb #e5a07c31
@@ -164,7 +169,7 @@ def run_ensemble(
     members:int,        # how many, 2 or more
     out:str|Path,       # the run folder; must not exist
     progress:bool=True, # show progress?
-    executor:Executor=SerialExecutor(), # trains the members; a `Cluster` does it on its workers
+    executor:Executor=ChildExecutor(), # trains the members; a `Cluster` does it on its workers
 )->Run:
     "Train members on different folds and average them; raises `InputError` at once if `out` exists."
     _check_ensemble(digits, recipe, members)
@@ -184,7 +189,7 @@ def _check_conditions(
         raise InputError(f"{out}: was begun with other digits; give those")
     if plan['settings']!=settings:
         raise InputError(f"{out}: was begun with {plan['settings']}, not with {settings} as here; "
-                         f"resume it with: digit_recognizer run --resume {out}")
+                         f"resume it with: digit_recognizer run --resume {shell_quote(out)}")
     if plan['strategy']!=strategy:
         raise InputError(f"{out}: was begun by {plan['strategy'] or 'a single process'}, "
                          f"not by {strategy or 'a single process'}; resume it with the same --strategy")
@@ -194,7 +199,7 @@ def resume_run(
     out:str|Path,            # the folder of an interrupted run
     progress:bool=True,      # show progress?
     digits:Digits|None=None, # the planned ones, where they were read already
-    executor:Executor=SerialExecutor(), # trains the members of an ensemble
+    executor:Executor=ChildExecutor(), # trains the members of an ensemble
     strategy=None,           # tf.distribute.Strategy whose devices share the training of one network
 )->Run: # the same that an uninterrupted run gives
     "Resume an interrupted run; raises `InputError` where there is none, or its digits have changed."

@@ -12,14 +12,14 @@ from itertools import product
 from pathlib import Path
 
 # %% ../../nbs/runs/sweep.ipynb #ca10991e
+from ..core.console import safe_cell, shell_quote
 from ..core.docments import add_docments
 from ..core.files import BusyError, InputError, atomic_write, lock_folder
-from ..core.jobs import (Executor, SerialExecutor, check_record, progress_bar, read_record,
-                                        write_record)
+from ..core.jobs import (ChildError, ChildExecutor, Executor, SerialExecutor, check_record,
+                                        progress_bar, read_record, write_record)
 from ..core.recipe import Recipe, make_recipe
 from ..data import Digits
-from .folder import digits_maker, is_finished, load_run
-from .pipeline import check_visible, train_or_resume
+from .folder import check_visible, digits_maker, is_finished, load_run
 
 # %% ../../nbs/runs/sweep.ipynb #3b90e7c4
 def _combinations(
@@ -82,6 +82,7 @@ def _train_one(
     progress:bool, # show progress bars?
 )->dict|InputError: # its scores, or why there are none
     "Train or resume one run of a sweep."
+    from digit_recognizer.runs.pipeline import train_or_resume
     check_visible(folder.parent)
     if is_finished(folder): return load_run(folder).info['scores']
     if progress: print(folder.name, flush=True)
@@ -116,9 +117,10 @@ def _train_all(
     executor:Executor, # does the runs
 )->dict: # name -> scores, or the `InputError` that ended the training
     "Train or resume the runs of a sweep."
-    here, scores = isinstance(executor, SerialExecutor), {}
-    jobs = [(out/name, recipe, progress and here) for name, recipe in runs.items()]
-    with progress_bar(len(runs), 'run', 'runs', progress and not here) as bar:
+    here = isinstance(executor, SerialExecutor)
+    scores = {name: load_run(out/name).info['scores'] for name in runs if is_finished(out/name)}
+    jobs = [(out/name, recipe, progress and here) for name, recipe in runs.items() if name not in scores]
+    with progress_bar(len(jobs), 'run', 'runs', progress and not here) as bar:
         for job, result in executor.map(_train_one, jobs, digits_maker(digits, executor)):
             scores[job[0].name] = result
             bar.update()
@@ -130,15 +132,19 @@ def run_sweep(
     runs:dict,          # name -> Recipe, from `grid`
     out:str|Path,       # the sweep's folder; a new one, or that of the same sweep, interrupted
     progress:bool=True, # show progress?
-    executor:Executor=SerialExecutor(), # does the runs; a `Cluster` does it on its workers
+    executor:Executor=ChildExecutor(), # does the runs; a `Cluster` does it on its workers
 ): # DataFrame of `summary`; also in sweep.csv
     "Train by every recipe, or resume that; raises `InputError` for the folder of something else."
     out = Path(out).resolve()
     _open_sweep(out, digits, runs, executor)
     with lock_folder(out):
-        table = summary(runs, _train_all(digits, runs, out, progress, executor))
+        try: scores = _train_all(digits, runs, out, progress, executor)
+        except ChildError as e:
+            raise ChildError(f"{e}; resume with the same command and --out {shell_quote(out)}") from None
+        table = summary(runs, scores)
         with atomic_write(out/'sweep.csv', replace=True) as part:
-            table.to_csv(part, index=False, float_format='%.6g')
+            safe = {name: table[name].map(safe_cell) for name in ('recipe', 'problem')}
+            table.assign(**safe).to_csv(part, index=False, float_format='%.6g')
     return table
 
 # %% ../../nbs/runs/sweep.ipynb #8d3f0e67

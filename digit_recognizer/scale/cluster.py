@@ -6,18 +6,17 @@
 __all__ = ['NO_WORKER_SECONDS', 'POLL_SECONDS', 'Cluster', 'dask_cluster']
 
 # %% ../../nbs/scale/cluster.ipynb #84748ef6
+import gc
 import logging
 import os
 import pickle
 import platform
-import signal
 import threading
 from asyncio import TimeoutError # the built-in one only from Python 3.11 on
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from itertools import islice
-from multiprocessing.resource_tracker import ensure_running
 from typing import Any, Callable, Iterable, Iterator
 
 # %% ../../nbs/scale/cluster.ipynb #1366a295
@@ -25,6 +24,7 @@ from ..core.backend import (backend_settings, check_versions, cpu_count, install
                                            use_backend_settings)
 from ..core.docments import add_docments
 from ..core.files import InputError, require_extra
+from ..core.jobs import block_interrupts
 
 # %% ../../nbs/scale/cluster.ipynb #5c1d6f8e
 def _prepare_worker(
@@ -174,17 +174,23 @@ class Cluster:
         finally:
             if self.client.status=='running': self.client.cancel([*queue.running, shared])
 
+# %% ../../nbs/scale/cluster.ipynb #16324d36
+_GIVE_ADDRESS = "give the address that it printed, such as tls://10.0.0.1:8786 or tcp://10.0.0.1:8786"
+_NAME_CERTIFICATES = "name its certificates in Dask's configuration, by distributed.comm.tls"
+
 # %% ../../nbs/scale/cluster.ipynb #95f19043
 def _connect(
-    address:str,   # of a scheduler
-    seconds:float, # to wait for it
+    address:str,       # of a scheduler
+    seconds:float,     # to wait for it
+    security:Any=None, # distributed.Security; None takes that of Dask's configuration
 )->Any: # distributed.Client
     "Connect to a scheduler; raises `InputError` if none answers."
     from distributed import Client
-    try: return Client(address, timeout=seconds, set_as_default=False)
-    except (OSError, ValueError, TypeError) as e:
-        raise InputError(f"no Dask scheduler answers at {address} ({str(e)[:80] or type(e).__name__}); "
-                         "give the address that it printed, such as tcp://10.0.0.1:8786") from None
+    try: return Client(address, timeout=seconds, set_as_default=False, security=security)
+    except (OSError, ValueError, TypeError, RuntimeError) as e: reason = str(e) or type(e).__name__
+    gc.collect() # the failed client, or its end could block the start of another one for ever
+    step = _NAME_CERTIFICATES if address.startswith('tls:') else _GIVE_ADDRESS
+    raise InputError(f"no Dask scheduler answers at {address} ({reason}); {step}")
 
 # %% ../../nbs/scale/cluster.ipynb #8f8fba7c
 def _check_workers(
@@ -231,18 +237,6 @@ def _set_variables(**variables:str)->Iterator[None]:
             if value is None: os.environ.pop(name, None)
             else: os.environ[name] = value
 
-# %% ../../nbs/scale/cluster.ipynb #98ce0948
-@contextmanager
-def _block_interrupts()->Iterator[None]:
-    "Threads and processes that are started in this context ignore Ctrl-C."
-    if not hasattr(signal, 'pthread_sigmask'): # on Windows
-        yield
-        return
-    ensure_running() # started later, multiprocessing's resource tracker would unblock the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try: yield
-    finally: signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
 # %% ../../nbs/scale/cluster.ipynb #af79f262
 @contextmanager
 def _silence_logs()->Iterator[None]:
@@ -258,17 +252,18 @@ def _silence_logs()->Iterator[None]:
 @contextmanager
 def _local_workers(
     workers:int, # how many, 1 or more
-)->Iterator[str]: # the address of their scheduler
+)->Iterator[tuple[str, Any]]: # the address of their scheduler, and the distributed.Security of this process
     "Start a scheduler and workers on this machine; they end with the context."
     import dask
-    from distributed import LocalCluster
+    from distributed import LocalCluster, Security
+    security = Security.temporary()
     with ExitStack() as stack:
         stack.enter_context(_set_variables(DASK_LOGGING__DISTRIBUTED='critical'))
-        with _block_interrupts(), dask.config.set(_KEEP_MEMORY):
+        with block_interrupts(), dask.config.set(_KEEP_MEMORY):
             local = stack.enter_context(LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, host='127.0.0.1',
-                dashboard_address='127.0.0.1:0', silence_logs=logging.CRITICAL))
-        yield local.scheduler_address
+                n_workers=workers, threads_per_worker=1, processes=True, host='127.0.0.1', protocol='tls',
+                dashboard_address='127.0.0.1:0', silence_logs=logging.CRITICAL, security=security))
+        yield local.scheduler_address, security
 
 # %% ../../nbs/scale/cluster.ipynb #6eed80cf
 def _check_choice(
@@ -276,7 +271,7 @@ def _check_choice(
     workers:int|None, # how many to start here
 ):
     "Raise `InputError` unless Dask is installed and one of the two is given."
-    require_extra('distributed', 'dask', 'a cluster')
+    require_extra(('distributed', 'cryptography') if workers else 'distributed', 'dask', 'a cluster')
     if (address is None)==(workers is None):
         raise InputError("a cluster: give the address of a scheduler, or a number of workers")
     if workers is not None and workers<1:
@@ -298,8 +293,8 @@ def dask_cluster(
     with ExitStack() as stack:
         stack.enter_context(_silence_logs())
         if workers: threads = threads or max(1, cpu_count()//workers)
-        where = stack.enter_context(_local_workers(workers)) if workers else str(address)
-        client = stack.enter_context(_connect(where, seconds))
+        here = stack.enter_context(_local_workers(workers)) if workers else (str(address), None)
+        client = stack.enter_context(_connect(here[0], seconds, here[1]))
         _check_workers(client, wanted, seconds)
         if alike: threads = threads or _common_threads(client)
         yield Cluster(client, wanted, {**backend_settings(), 'threads': threads})

@@ -8,10 +8,11 @@ __all__ = ['PARQUET', 'list_digit_files', 'check_parquet', 'Chunk', 'split_file'
 
 # %% ../../nbs/scale/scoring.ipynb #28c0abf2
 import hashlib
+import io
+import os
 import platform
 import re
 import shutil
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
@@ -24,14 +25,18 @@ import numpy as np
 
 # %% ../../nbs/scale/scoring.ipynb #0fea60e5
 from .. import __version__
+from ..core.arrays import check_pixels
+from ..core.console import safe_cell
 from ..core.docments import add_docments
-from ..core.files import InputError, atomic_write, lock_folder, remove_temporary, require_extra
+from ..core.files import (InputError, atomic_write, check_file, check_state, copy_stream,
+                                         file_state, lock_folder, name_errors, remove_temporary,
+                                         require_extra, sha256, stream_number, temporary_path, unchanged)
 from ..core.jobs import (Executor, SerialExecutor, check_record, progress_bar, read_record,
                                         write_record)
 from ..core.predict import TOP, predict, top_two
 from ..core.tables import BLOCK, PIXELS, SPAN, check_header, read_blocks, spans
 from ..runs.export import LiteModel
-from ..runs.folder import load_model
+from ..runs.models import load_model, read_model
 from ..submit import HEADER
 
 # %% ../../nbs/scale/scoring.ipynb #8b6ce1a0
@@ -51,8 +56,10 @@ def list_digit_files(
 )->list[Path]: # in order
     "The files of digits; raises `InputError` if there is none, or another file among them."
     source, kinds = Path(source), ('.csv', *PARQUET)
-    if source.is_file(): return [source]
-    if not source.is_dir(): raise InputError(f"{source}: no such file or folder")
+    if not source.exists(): raise InputError(f"{source}: no such file or folder")
+    if not source.is_dir():
+        check_file(source)
+        return [source]
     found = sorted(path for path in source.iterdir() if path.name[0] not in '._')
     for path in found:
         if path.suffix.lower() not in kinds or not path.is_file():
@@ -89,9 +96,9 @@ def _open_parquet(
     check_parquet(path)
     import pyarrow
     from pyarrow.parquet import ParquetFile
-    try: file = ParquetFile(path)
+    try: file = ParquetFile(pyarrow.OSFile(os.fsencode(path))) # its own way takes UTF-8 names only
     except (pyarrow.ArrowException, OSError) as e:
-        raise InputError(f"{path}: cannot be read as Parquet ({str(e)[:80]})") from None
+        raise InputError(f"{path}: cannot be read as Parquet ({e})") from None
     _check_schema(path.name, file.schema_arrow)
     if not file.metadata.num_rows:
         raise InputError(f"{path.name}: holds no digit; remove it, or write it again")
@@ -112,6 +119,11 @@ class Chunk:
         "The name of the file that keeps the chunk's predictions."
         start = self.span[0] if isinstance(self.span, tuple) else self.span or 0
         return f'{self.file:06}-{start:015}.npy'
+
+    def __str__(self): # for errors
+        if self.span is None: return self.path.name
+        place = f'byte {self.span[0]:,}' if isinstance(self.span, tuple) else f'row group {self.span}'
+        return f'{self.path.name}, from {place}'
 
 # %% ../../nbs/scale/scoring.ipynb #a31088e7
 def split_file(
@@ -138,7 +150,7 @@ def _read_batches(
     file = _open_parquet(path)
     try: yield from file.iter_batches(rows, row_groups=[group], use_threads=False)
     except (pyarrow.ArrowException, OSError) as e:
-        raise InputError(f"{path.name}: row group {group} is damaged ({str(e)[:80]}); "
+        raise InputError(f"{path.name}: row group {group} is damaged ({e}); "
                          "write the file again") from None
 
 # %% ../../nbs/scale/scoring.ipynb #f5c71c85
@@ -202,11 +214,8 @@ def load_cached_model(
     model:ModelFile, # what to load
 )->Any: # LiteModel or Keras model
     "Load a model; the last one is kept in this process. Raises `InputError` for a file that holds none."
-    with tempfile.TemporaryDirectory() as tmp:
-        path = Path(tmp)/Path(model.name).name
-        path.write_bytes(model.content)
-        try: return LiteModel(path) if path.suffix=='.tflite' else load_model(path)
-        except InputError as e: raise InputError(str(e).replace(str(path), model.name)) from None
+    load = LiteModel if Path(model.name).suffix=='.tflite' else load_model
+    return load(model.name, model.content)
 
 # %% ../../nbs/scale/scoring.ipynb #67648aa3
 def _check_same_file(
@@ -220,6 +229,16 @@ def _check_same_file(
         raise InputError(f"{chunk.path}: has changed, or is another file on {platform.node()}; "
                          "repeat the command")
 
+# %% ../../nbs/scale/scoring.ipynb #ad21b794
+def _predict_block(
+    net:Any,      # LiteModel or Keras model
+    chunk:Chunk,  # to which the images belong
+    x:np.ndarray, # images, uint8 (n, 28, 28)
+)->np.ndarray: # records of `top_two`
+    "Predict a block of rows; raises `InputError` for inverted images, or pixels from 0 to 1."
+    check_pixels(x, str(chunk), 1)
+    return top_two(predict(net, x, check=False))
+
 # %% ../../nbs/scale/scoring.ipynb #7d1ad28b
 def predict_chunk(
     model:ModelFile, # what to predict with
@@ -229,9 +248,37 @@ def predict_chunk(
     net = load_cached_model(model)
     try:
         _check_same_file(chunk)
-        tops = [top_two(predict(net, x)) for x in read_chunk(chunk)]
+        with unchanged(chunk.path): tops = [_predict_block(net, chunk, x) for x in read_chunk(chunk)]
     except InputError as e: return e
     return np.concatenate([np.empty(0, TOP), *tops])
+
+# %% ../../nbs/scale/scoring.ipynb #d6d5b7d0
+def _digest(
+    name:str,      # of the file
+    content:bytes, # without the digest
+)->bytes: # 32
+    return hashlib.sha256(name.encode()+content).digest()
+
+# %% ../../nbs/scale/scoring.ipynb #8b96342f
+def _save(
+    path:Path,      # of the predictions of a chunk
+    top:np.ndarray, # records of `top_two`
+):
+    "Write the predictions of a chunk, whole or not at all."
+    buffer = io.BytesIO()
+    np.save(buffer, top)
+    content = buffer.getvalue()
+    with atomic_write(path, replace=True) as part: part.write_bytes(content+_digest(path.name, content))
+
+# %% ../../nbs/scale/scoring.ipynb #41c2e4b1
+def _load(
+    path:Path, # of the predictions of a chunk
+)->np.ndarray|None: # records of `top_two`; None if the file is missing or differs from what was written
+    "Read the predictions of a chunk."
+    if not path.is_file(): return None
+    content = path.read_bytes()
+    content, digest = content[:-32], content[-32:]
+    return np.load(io.BytesIO(content), allow_pickle=False) if digest==_digest(path.name, content) else None
 
 # %% ../../nbs/scale/scoring.ipynb #ba4155e1
 @dataclass
@@ -241,26 +288,49 @@ class Predictions:
     chunks:list[Chunk] # in order
 
     def __iter__(self)->Iterator[np.ndarray]:
-        for chunk in self.chunks: yield np.load(self.folder/chunk.name, allow_pickle=False)
+        for chunk in self.chunks:
+            top = _load(self.folder/chunk.name)
+            if top is None:
+                raise InputError(f"{self.folder/chunk.name}: was changed or removed; repeat the command")
+            yield top
 
-    def __len__(self):
-        files = (np.load(self.folder/chunk.name, mmap_mode='r', allow_pickle=False) for chunk in self.chunks)
-        return sum(map(len, files))
+    def __len__(self): return sum(map(len, self))
 
 # %% ../../nbs/scale/scoring.ipynb #cc0b0ee2
 _RECORD = 'job.json' # in the folder of a job
 _FIXED_FACTS = 'model', 'size', 'version', 'paths' # facts that must not change when a job is resumed
 
+# %% ../../nbs/scale/scoring.ipynb #7fbdf1c9
+@contextmanager
+def _copied_stream(
+    source:str|Path, # as typed
+    folder:Path,     # beside which there is space
+)->Iterator[Path]: # the source itself; for a stream, a copy
+    "Something that can be read again, and by several processes."
+    number = stream_number(source)
+    if number is None: yield Path(source)
+    else:
+        remove_temporary(folder.parent, 'stdin')
+        place = temporary_path(folder.with_name('stdin'))
+        try:
+            place.mkdir()
+            with name_errors(place): copy_stream(number, place/'stdin')
+            with open(place/'stdin', 'rb') as f: parquet = f.read(4)==b'PAR1'
+            yield (place/'stdin').rename(place/'stdin.parquet') if parquet else place/'stdin'
+        finally: shutil.rmtree(place, ignore_errors=True)
+
 # %% ../../nbs/scale/scoring.ipynb #3157c1b3
 def _job_facts(
     model:ModelFile, # what to predict with
-    files:list,      # of Path
+    files:list,      # of Path, in order
+    states:list,     # their `file_state`
     size:int,        # bytes of a chunk
-)->dict: # for the job's record; `state` is the size and the time of change of each file
+    stream:bool,     # is the file the copy of a stream?
+)->dict: # for the job's record
     "What identifies a job."
-    return {'model': model.checksum, 'size': size, 'version': __version__,
-            'paths': [str(path.resolve()) for path in files],
-            'state': [[path.stat().st_size, path.stat().st_mtime_ns] for path in files]}
+    facts = {'model': model.checksum, 'size': size, 'version': __version__}
+    if stream: return facts | {'paths': ['a stream'], 'state': [sha256(path) for path in files]}
+    return facts | {'paths': [str(path) for path in files], 'state': [list(state) for state in states]}
 
 # %% ../../nbs/scale/scoring.ipynb #cd8fdbd6
 def _start_or_resume(
@@ -273,19 +343,12 @@ def _start_or_resume(
     if kept is None: outdated = ['*.npy'] # of a finished job whose folder could not be removed
     else:
         check_record(record, kept, {name: facts[name] for name in _FIXED_FACTS}, 'an interrupted prediction')
-        states = zip(kept['state'], facts['state'])
-        outdated = [f'{number:06}-*.npy' for number, (was, now) in enumerate(states) if was!=now]
+        was:Any = kept.get('state')
+        readable = isinstance(was, list) and len(was)==len(facts['state'])
+        outdated = [f'{i:06}-*.npy' for i, now in enumerate(facts['state']) if not readable or was[i]!=now]
     for pattern in outdated:
         for file in folder.glob(pattern): file.unlink()
     write_record(record, facts)
-
-# %% ../../nbs/scale/scoring.ipynb #97502e4c
-def _save(
-    path:Path,      # of the predictions of a chunk
-    top:np.ndarray, # records of `top_two`
-):
-    "Write the predictions of a chunk, whole or not at all."
-    with atomic_write(path, replace=True) as temporary, open(temporary, 'wb') as f: np.save(f, top)
 
 # %% ../../nbs/scale/scoring.ipynb #a1e62dad
 def _predict_missing(
@@ -293,9 +356,9 @@ def _predict_missing(
     model:ModelFile,     # what to predict with
     executor:Executor,   # what runs the jobs
     progress:bool,       # show a progress bar?
-)->list: # of InputError, in the order of the chunks
+)->dict: # name of a chunk -> its InputError
     "Predict the chunks that are not on the disk yet."
-    missing = [chunk for chunk in results.chunks if not (results.folder/chunk.name).exists()]
+    missing = [chunk for chunk in results.chunks if _load(results.folder/chunk.name) is None]
     total, left = (sum(chunk.size for chunk in chunks) for chunks in (results.chunks, missing))
     jobs, make_model = ((chunk,) for chunk in missing), partial(ModelFile, model.name, model.content)
     errors = {}
@@ -305,20 +368,51 @@ def _predict_missing(
             if isinstance(top, InputError): errors[chunk.name] = top
             else: _save(results.folder/chunk.name, top)
             bar.update(chunk.size)
-    return [errors[name] for name in sorted(errors)]
+    return errors
+
+# %% ../../nbs/scale/scoring.ipynb #cde1ec01
+def _remove_changed(
+    results:Predictions, # all that could be predicted
+    states:list,         # `file_state` of each file when the job began
+)->dict: # name of a chunk -> the InputError of its file
+    "Remove the predictions of files that have changed since the job began."
+    errors = {}
+    for chunk in results.chunks:
+        try: check_state(chunk.path, states[chunk.file])
+        except InputError as e:
+            errors[chunk.name] = e
+            (results.folder/chunk.name).unlink(missing_ok=True)
+    return errors
 
 # %% ../../nbs/scale/scoring.ipynb #a2f1e47b
 def _raise_errors(
-    errors:list, # of InputError
+    errors:list, # of InputError, one a chunk, in order
     chunks:int,  # how many there are
 ):
     "Raise the errors of the chunks as one `InputError`, if there are any."
     if not errors: return
     if chunks==1: raise errors[0]
     kept = '' if len(errors)==chunks else 'the others are kept, so '
-    shown = '; '.join(map(str, errors[:5]))+('; …' if len(errors)>5 else '')
+    told = list(dict.fromkeys(map(str, errors)))
+    shown = '; '.join(told[:5])+('; …' if len(told)>5 else '')
     raise InputError(f"{len(errors)} of {chunks} chunks cannot be predicted; {kept}"
                      f"correct these and repeat the command: {shown}")
+
+# %% ../../nbs/scale/scoring.ipynb #daf8b00f
+def _predict_all(
+    results:Predictions, # to be completed
+    states:list,         # `file_state` of each file when the job began
+    model:ModelFile,     # what to predict with
+    executor:Executor,   # what runs the jobs
+    progress:bool,       # show a progress bar?
+):
+    "Predict what is missing; raises `InputError` for errors, when all else is done."
+    folder, chunks = results.folder, results.chunks
+    try:
+        errors = _predict_missing(results, model, executor, progress) | _remove_changed(results, states)
+        _raise_errors([errors[chunk.name] for chunk in chunks if chunk.name in errors], len(chunks))
+    finally:
+        if not any(folder.glob('*.npy')): shutil.rmtree(folder, ignore_errors=True) # nothing to resume
 
 # %% ../../nbs/scale/scoring.ipynb #1cc50f3f
 @contextmanager
@@ -331,18 +425,19 @@ def predict_files(
     size:int=SPAN,       # bytes of a chunk of a CSV, about
 )->Iterator[Predictions]:
     "Predict any number of digits in constant memory; raises `InputError` for errors, when all else is done."
-    files, model = list_digit_files(source), ModelFile(str(model_file), model_file.read_bytes())
-    split = [split_file(number, path.resolve(), size) for number, path in enumerate(files)]
-    results = Predictions(folder, list(chain(*split)))
-    folder.mkdir(exist_ok=True)
-    with lock_folder(folder):
-        remove_temporary(folder)
-        _start_or_resume(folder, _job_facts(model, files, size))
-        try: _raise_errors(_predict_missing(results, model, executor, progress), len(results.chunks))
-        finally:
-            if not any(folder.glob('*.npy')): shutil.rmtree(folder, ignore_errors=True) # nothing to resume
-        yield results
-        (folder/_RECORD).unlink()
+    model = ModelFile(str(model_file), read_model(model_file))
+    with _copied_stream(source, folder) as readable:
+        files = [path.resolve() for path in list_digit_files(readable)]
+        states = [file_state(path) for path in files]
+        chunks = chain.from_iterable(split_file(i, path, size) for i, path in enumerate(files))
+        results = Predictions(folder, list(chunks))
+        folder.mkdir(exist_ok=True)
+        with lock_folder(folder):
+            remove_temporary(folder)
+            _start_or_resume(folder, _job_facts(model, files, states, size, readable!=Path(source)))
+            _predict_all(results, states, model, executor, progress)
+            yield results
+            (folder/_RECORD).unlink()
     shutil.rmtree(folder, ignore_errors=True) # a folder that cannot be removed yet is emptied by the next job
 
 # %% ../../nbs/scale/scoring.ipynb #01ca07dd
@@ -387,10 +482,10 @@ def _write_parquet(
     "Write predictions with their confidence and their place."
     from pyarrow.parquet import ParquetWriter
     first, row, file = 1, 1, 0
-    with ParquetWriter(path, _parquet_schema()) as writer:
+    with open(path, 'wb') as f, ParquetWriter(f, _parquet_schema()) as writer:
         for chunk, top in zip(results.chunks, results):
             if chunk.file!=file: file, row = chunk.file, 1
-            writer.write_table(_parquet_rows(top, first, chunk.path.name, row))
+            writer.write_table(_parquet_rows(top, first, safe_cell(chunk.path.name), row))
             first, row = first+len(top), row+len(top)
 
 # %% ../../nbs/scale/scoring.ipynb #ef966303

@@ -1,5 +1,15 @@
 // The page: a drawing is normalised, read and shown; nothing leaves the browser.
 const find = id => document.getElementById(id);
+
+// A page that was damaged on its way must not answer. Browsers compute checksums of pages from a disk or by https.
+async function check() {
+  if (!window.crypto || !crypto.subtle) return;
+  const sum = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(find("model").textContent));
+  if (find("model").dataset.hash === "sha256-" + btoa(String.fromCharCode(...new Uint8Array(sum)))) return;
+  document.querySelector("main").textContent = "The model in this page is damaged. Get the page again, or export it again.";
+}
+check();
+
 const about = JSON.parse(find("model").textContent);
 const network = {operations: about.network.operations, weights: unpack(about.network.data, about.network.weights)};
 const LARGEST = 1000;  // pixels of an opened picture's longer side; larger ones are made smaller first

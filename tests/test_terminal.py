@@ -1,0 +1,364 @@
+"""What the terminal shows and what the disk is left with: odd names, encodings, closed pipes, pipes as files, full disks, leftovers.
+
+Commands run in a fresh process where their start matters (encodings, pipes); everything else runs in this process.
+"""
+import csv
+import io
+import os
+import resource
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from digit_recognizer import cli
+from digit_recognizer.core import files
+from digit_recognizer.core.console import escape, safe_cell, safe_output, say, shell_quote
+from digit_recognizer.core.files import InputError, atomic_folder, atomic_write, check_file, remove_temporary, unchanged
+from digit_recognizer.runs.folder import pretrained_run
+from processes import PROGRAM, run
+
+GOOD = "ImageId,Label\n1,2\n"
+ODD_NAMES = [os.fsdecode(b"caf\xe9.csv"), "a\x1b[31mb\nc.csv", "\u202egnp.csv", "\r.csv", "数字 \x7f.csv", "=1+1\t.csv"]
+texts = st.text(st.characters(exclude_characters="/\0"), min_size=1, max_size=30)  # with lone surrogates
+names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=30) | st.binary(min_size=1, max_size=30).map(
+    lambda name: os.fsdecode(name.translate(None, b"/\0") or b"_")
+)
+
+
+def typed(*words):
+    "A command in this process: exit code, standard output, standard error."
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        cli.main(list(map(str, words)))
+    return ended.value.code, out.getvalue(), err.getvalue()
+
+
+@contextmanager
+def at_most(seconds):
+    "Fail instead of waiting for ever."
+
+    def fail(*_):
+        raise AssertionError(f"waited more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+# Text ---------------------------------------------------------------------------------------------------------------
+
+
+@given(texts | names)
+def test_escaped_text_is_one_line_that_can_be_shown(name):
+    shown = escape(name)
+    assert shown.isprintable() and shown.encode() and escape(shown) == shown
+    assert shell_quote(name).isprintable() and (not name.isprintable() or shown == name)
+
+
+@given(st.lists(names, min_size=60, max_size=60))
+@settings(max_examples=4, deadline=None)
+def test_a_quoted_path_is_the_same_path_for_the_shell(paths):
+    words = [shell_quote(path) for path in paths]
+    assert all(word.isprintable() for word in words)
+    typed = subprocess.run(["bash", "-c", f"printf '%s\\0' {' '.join(words)}"], capture_output=True, check=True).stdout
+    for path, name in zip(paths, typed.split(b"\0"), strict=False):
+        assert os.path.normpath(os.fsencode(path)) == os.path.normpath(name)
+        assert not name.startswith(b"-")
+
+
+@given(texts | names)
+def test_a_cell_is_never_a_formula(name):
+    for text in (name, "=" + name, "\t+" + name, " -" + name, name + ";=1", name + "; @x"):
+        file = io.StringIO(newline="")
+        csv.writer(file).writerow([safe_cell(text)])
+        (row,) = csv.reader(io.StringIO(file.getvalue(), newline=""))
+        for cell in row[0].split(";"):
+            assert not cell.strip().startswith(("=", "+", "-", "@", "＝")), cell
+        assert file.getvalue().encode() and "\n" not in row[0]
+    if name.isprintable() and name[0].isalnum() and ";" not in name:
+        assert safe_cell(name) == name
+
+
+# Standard output ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "cp437", "ascii", "C"])
+def test_an_encoding_without_the_character(encoding, tmp_path):
+    (tmp_path / "数字 ×.csv").write_text(GOOD)
+    change = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"} if encoding == "C" else {"PYTHONIOENCODING": encoding}
+    environ, codec = {**os.environ, **change}, "ascii" if encoding == "C" else encoding
+    for words in (["check", tmp_path / "数字 ×.csv", "--rows", "1"], ["check", tmp_path / "数.csv"], ["run", "--help"]):
+        told = subprocess.run([*PROGRAM, *map(str, words)], capture_output=True, env=environ)
+        out, err = told.stdout.decode(codec), told.stderr.decode(codec)
+        assert "Traceback" not in err and told.returncode == (2 if "数.csv" in str(words[-1]) else 0), err
+    assert "--recipe" in out
+
+
+def test_names_that_are_not_text(tmp_path):
+    for name in ODD_NAMES:
+        (tmp_path / name).write_text(GOOD)
+        code, out, err = typed("check", tmp_path / name, "--rows", 1)
+        assert (code, err, out.count("\n")) == (0, "", 1) and out[:-1].isprintable(), name
+        code, out, err = typed("check", tmp_path / name / "gone", "--rows", 1)
+        assert (code, out, err.count("\n")) == (2, "", 1) and err[:-1].isprintable(), name
+    code, out, err = typed("verify", tmp_path, "--fast\x1b]0;x\x07\n")
+    assert (code, err.count("\n")) == (2, 1) and err[:-1].isprintable()
+
+
+def test_a_name_that_is_not_utf8_in_a_fresh_process(tmp_path):
+    path = os.fsencode(tmp_path) + b"/caf\xe9\n.csv"
+    Path(os.fsdecode(path)).write_text(GOOD)
+    told = subprocess.run([*PROGRAM, "check", path, "--rows", "1"], capture_output=True)
+    assert told.returncode == 0 and rb"caf\xe9\n.csv: fine" in told.stdout, told.stderr
+
+
+@pytest.mark.parametrize("words, code", [(["run", "--help"], 0), (["check", "bad.csv"], 2), (["verify", "--none"], 2)])
+def test_a_reader_that_stops_early(words, code, tmp_path):
+    (tmp_path / "bad.csv").write_text("ImageId,Label\n" + "1,x\n" * 5000)
+    shell = '"$@" 2>&1 | (exec 0<&-; sleep .1); echo ${PIPESTATUS[0]}'
+    told = subprocess.run(["bash", "-c", shell, "bash", *PROGRAM, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert (told.stdout, told.stderr) == (f"{code}\n", "")
+
+
+def test_standard_output_is_missing_or_full(tmp_path):
+    (tmp_path / "good.csv").write_text(GOOD)
+    command = f"{shlex.join([*PROGRAM, 'check', str(tmp_path / 'good.csv')])} --rows 1"
+    told = subprocess.run(["bash", "-c", f"{command} >&- 2>&-"], capture_output=True, text=True)
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+    told = subprocess.run(["bash", "-c", f"{command} > /dev/full"], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (2, "error: standard output: No space left on device\n")
+
+
+def test_an_odd_message_of_the_system_is_one_line():
+    out = io.StringIO()
+    with redirect_stdout(out), safe_output():
+        say("a\x1b[2J\udcff\nb")
+    assert out.getvalue() == "a\\x1b[2J\\xff\nb\n"
+
+
+@pytest.mark.parametrize("name", ["my run; rm -rf x", "-run", "$(id)", "two\nlines", os.fsdecode(b"caf\xe9")])
+def test_commands_that_are_printed_can_be_pasted(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).mkdir()
+    (Path(name) / "plan.json").write_text("{}")
+    with redirect_stderr(io.StringIO()) as told, pytest.raises(SystemExit), cli._resumable(Path(name)):
+        raise KeyboardInterrupt
+    with pytest.raises(InputError) as failed, cli._resumable(Path(name)):
+        raise OSError(28, "No space left on device")
+    for line in (told.getvalue().strip(), str(failed.value)):
+        assert line.isprintable()
+        command = line.split("resume with: digit_recognizer ")[1]
+        words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True).stdout.split(b"\0")
+        assert words[:2] == [b"run", b"--resume"]
+        assert os.path.normpath(words[2]) == os.path.normpath(os.fsencode(name)) and not words[2].startswith(b"-")
+
+
+# Files that are none ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture()
+def special(tmp_path):
+    "A pipe, a socket and a device."
+    os.mkfifo(tmp_path / "pipe.csv")
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(tmp_path)  # a path of a socket must be short
+        server.bind("socket.csv")
+        os.chdir(here)
+        yield {"a pipe": tmp_path / "pipe.csv", "a socket": tmp_path / "socket.csv", "a device": Path("/dev/zero")}
+
+
+def test_special_files_are_refused_unopened(special):
+    for kind, path in special.items():
+        with at_most(5), pytest.raises(InputError, match=f"is {kind}, expected a file; save what it gives"):
+            check_file(path)
+
+
+def test_no_command_waits_for_a_pipe(special, root, tmp_path):
+    pipe, model = special["a pipe"], pretrained_run().folder
+    commands = [["check", pipe], ["check", special["a device"]], ["predict", model, pipe, "--out", tmp_path / "out.csv"], ["read", pipe]]
+    commands += [["predict", model, "x.csv", "--out", pipe], ["run", "--data", pipe], ["run", "--resume", pipe], ["report", pipe]]
+    commands += [["run", "--recipe", "tiny", "--corrections", pipe], ["sweep", "--data", pipe], ["verify", pipe], ["export-csv", pipe]]
+    commands += [["read", root / "nbs/samples/sheet.png", "--csv", pipe], ["audit", model, "--out", pipe], ["compare", pipe, pipe]]
+    before = sorted(tmp_path.rglob("*"))
+    for words in commands:
+        with at_most(120):
+            code, out, err = typed(*words)
+        assert (code, err.count("error: ")) == (2, 1), (words, err)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_stream_is_read_where_that_can_be(tmp_path):
+    (tmp_path / "good.csv").write_text(GOOD)
+    told = run(["check", "/dev/stdin", "--rows", 1], input=GOOD)
+    assert (told.returncode, told.stdout) == (0, "/dev/stdin: fine, 1 predictions\n"), told.stderr
+    told = run(["check", "/dev/stdin", "--rows", 2], input=GOOD)
+    assert told.returncode == 2 and told.stderr.startswith("/dev/stdin: 1 predictions"), told.stderr
+    with open(tmp_path / "good.csv") as file:
+        assert run(["check", "/dev/stdin", "--rows", 1], stdin=file).returncode == 0
+    shell = shlex.join(PROGRAM) + " check <(cat good.csv) --rows 1"
+    told = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, cwd=tmp_path)
+    assert told.returncode == 0 and told.stdout.startswith("/dev/fd/"), told.stderr
+    told = run(["check", "/dev/stdin"], stdin=subprocess.DEVNULL)
+    assert told.returncode == 2 and "is a device" in told.stderr
+
+
+# Writing ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def dead():
+    "The id of a process that has ended."
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_leftovers_of_killed_processes(dead, tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    kept = [f".{other.pid}-out.csv", f".{dead}-other.csv", f".{dead}-out.csv.bak", ".x-out.csv", "notes", f".{dead}out.csv", ".1-out.csv"]
+    for name in [*kept, f".{dead}-out.csv", f".{dead + 10**9}-out.csv"]:
+        (tmp_path / name).write_text("half")
+    (tmp_path / f".{dead}-run").mkdir()
+    with atomic_write(tmp_path / "out.csv") as part:
+        part.write_text("whole")
+    with atomic_folder(tmp_path / "run"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "out.csv", "run"}
+    remove_temporary(tmp_path)
+    other.communicate(b"\n")
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "out.csv", "run"} - {f".{dead}-other.csv", f".{dead}-out.csv.bak"}
+
+
+def test_a_killed_writer_is_cleaned_up_by_the_next(tmp_path):
+    program = f"""
+from digit_recognizer.core.files import atomic_write
+with atomic_write({str(tmp_path / "out.csv")!r}) as part:
+    part.write_text("half"); print("ready", flush=True); input()"""
+    writer = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    writer.stdout.readline()
+    with atomic_write(tmp_path / "out.csv") as part:
+        part.write_text("mine")
+    assert len(list(tmp_path.iterdir())) == 2  # that of the living writer stays
+    writer.kill()
+    writer.communicate()
+    (tmp_path / "out.csv").unlink()
+    with atomic_write(tmp_path / "out.csv") as part:
+        part.write_text("mine")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_no_writer_replaces_what_another_made(tmp_path):
+    for write in (atomic_write, atomic_folder):
+        with pytest.raises(InputError, match="already exists"), write(tmp_path / "out") as part:
+            (part / "x" if part.is_dir() else part).write_text("ours")
+            (tmp_path / "out").write_text("another's")
+        assert (tmp_path / "out").read_text() == "another's" and len(list(tmp_path.iterdir())) == 1
+        (tmp_path / "out").unlink()
+
+
+def test_links_and_names_that_the_system_refuses(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("link", "loop"):
+        for write in (atomic_write, atomic_folder):
+            with pytest.raises(InputError, match="already exists"), write(tmp_path / name):
+                pass
+    assert not (tmp_path / "nowhere").exists()
+    for write in (atomic_write, atomic_folder):
+        with pytest.raises((OSError, InputError), match="File name too long"), write(tmp_path / ("x" * 256)):
+            pass
+        with write(tmp_path / ("é" * 127)) as part:
+            part.exists() or part.write_text("whole")
+        assert (tmp_path / ("é" * 127)).exists()
+        files._remove(tmp_path / ("é" * 127))
+    with pytest.raises((OSError, InputError), match="/proc/out.csv"), atomic_write("/proc/out.csv") as part:
+        part.write_text("7")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "loop"]
+
+
+@contextmanager
+def small_files():
+    "No file of this process can grow beyond 1,000 bytes."
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_text(path):
+    path.write_text("7" * 5000)
+
+
+def write_array(path):
+    import numpy as np
+
+    with open(path, "wb") as f:
+        np.save(f, np.zeros(5000))
+
+
+@pytest.mark.parametrize("fill", [write_text, write_array])
+def test_a_full_disk_names_the_path(fill, tmp_path):
+    for replace in (True, False):
+        with pytest.raises(OSError) as failed, atomic_write(tmp_path / "out.csv", replace) as part, small_files():
+            fill(part)
+        assert failed.value.filename == str(tmp_path / "out.csv") and failed.value.strerror
+    with pytest.raises(OSError) as failed, atomic_folder(tmp_path / "run") as part, small_files():
+        fill(part / "x")
+    assert failed.value.filename == str(tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_ends_a_command_in_one_line(tmp_path):
+    with small_files():
+        code, out, err = typed("export-csv", tmp_path / "csv")
+    assert (code, out) == (2, "") and err == f"error: {tmp_path / 'csv'}: File too large\n"
+    assert not list(tmp_path.iterdir())
+
+
+# Reading ------------------------------------------------------------------------------------------------------------
+
+
+def append(path):
+    with open(path, "a") as f:
+        f.write("x")
+
+
+def replace(path):
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    os.utime(other, ns=(0, path.stat().st_mtime_ns))
+    other.replace(path)
+
+
+def truncate(path):
+    os.truncate(path, 1)
+
+
+def rewrite(path):
+    path.write_bytes(path.read_bytes())
+    os.utime(path)
+
+
+@pytest.mark.parametrize("change", [append, replace, truncate, rewrite, Path.unlink])
+def test_a_file_that_changes_while_it_is_read(change, tmp_path):
+    path = tmp_path / "digits.csv"
+    path.write_text("7,7\n")
+    os.utime(path, ns=(0, 10**9))
+    with pytest.raises(InputError, match="digits.csv: changed while it was read; repeat the command"), unchanged(path):
+        change(path)
+        raise ValueError("half a line")
