@@ -47,7 +47,8 @@ def _same_digit(
     both = np.maximum(boxes[:, None, 3], boxes[:, 3])-np.minimum(boxes[:, None, 1], boxes[:, 1])
     size = np.maximum(wide, high)
     near = np.minimum(above, side)>=-.1*np.clip(large, .5*usual, 2*usual)
-    parts = (small<.5*large) | (large<.65*usual) | (above>=.5) & (both<=1.5*usual)
+    neighbours = (above<.25) & (side>=.5) # two small digits
+    parts = (small<.5*large) | (large<.65*usual) & ~neighbours | (above>=.5) & (both<=1.5*usual)
     dot = (np.minimum(size[:, None], size)<.35*usual) & (above<=0)
     line = ((wide>1.3*wide[:, None]) | (above<.6)) & (high<.25*wide) & (wide>=.35*usual)
     fits = (large<=2*usual) & (both<=1.7*usual) & ~np.eye(len(boxes), dtype=bool)
@@ -203,7 +204,7 @@ def _are_letters(
     letters = np.zeros(len(boxes), bool)
     for group in (group for line in lines for group in _tight_groups(boxes, line) if len(group)>2):
         high, bottom = boxes[group, 3]-boxes[group, 1], boxes[group, 3]
-        letters[group] = np.ptp(bottom)<=.05*high.max() and high.min()<.85*high.max()
+        letters[group] = np.ptp(bottom)<=.03*high.max() and high.min()<.85*high.max()
     return letters
 
 # %% ../../nbs/images/pieces.ipynb #223b089c
@@ -212,8 +213,9 @@ MARKS = ('a frame around other ink', 'a line', 'the edge of a shadow or of the p
          'a dash or another flat mark, {:.0%} as high as a digit')
 DOUBTS = ('touches a line', 'touches the edge of the picture', 'in a shadow, or beside the paper',
           'wider than a digit: two that touch?', 'much higher than the other digits',
-          'much lower than the digits beside it', 'put together from pieces that lie apart',
-          'other ink lies close above or below it', 'in a row that looks like a printed word')
+          'much lower than the other digits', 'put together from pieces that lie apart',
+          'other ink lies close above or below it', 'in a row that looks like a printed word',
+          'much paler than the other ink')
 
 # %% ../../nbs/images/pieces.ipynb #c62984ee
 @dataclass(frozen=True)
@@ -330,6 +332,24 @@ def _at_edge(
     high, wide = sheet.ink.shape
     return np.asarray((sheet.boxes[:, :2]<=0).any(1) | (sheet.boxes[:, 2:]>=np.array([wide, high])).any(1))
 
+# %% ../../nbs/images/pieces.ipynb #8aa0a331
+def _are_pale(
+    sheet:_Sheet,
+)->np.ndarray: # bool (n,)
+    "Is each piece far paler than most, as what shines through from the other side, or a stain?"
+    from scipy.ndimage import median
+    levels = median(sheet.ink, sheet.numbers, np.arange(1, len(sheet.areas)+1))
+    levels = np.array([np.average(levels[g-1], weights=sheet.areas[g-1]) for g in sheet.groups])
+    return np.asarray(levels<.55*np.median(levels))
+
+# %% ../../nbs/images/pieces.ipynb #164cd872
+def _overhang(
+    boxes:np.ndarray, # of pieces, (n, 4)
+    usual:float,      # height of a digit of this picture
+)->np.ndarray: # bool (n,)
+    "Does each piece reach over or under one beside it? Where digits stand so close, some touch."
+    return np.asarray((_beside(boxes, usual) & (_overlaps(boxes, 0)>0)).any(1))
+
 # %% ../../nbs/images/pieces.ipynb #d83de0d6
 def _find_doubts(
     sheet:_Sheet,
@@ -339,13 +359,14 @@ def _find_doubts(
     boxes, usual = sheet.boxes, sheet.usual
     wide, high = (boxes[:, 2:]-boxes[:, :2]).T
     touched = np.unique(sheet.numbers[spread(sheet.lines, 5, 5)])
-    widest = 1.05 if sum(map(len, lines))>1 else 1.35 # a digit that stands alone cannot be compared
+    widest = np.where(_overhang(boxes, usual), .9, 1.05 if sum(map(len, lines))>1 else 1.35)
     holds = np.stack([
         [np.isin(group, touched).any() for group in sheet.groups],
         _at_edge(sheet),
         _in_dark(sheet.dark, boxes), wide>widest*np.maximum(high, usual),
         (high>1.8*usual) | (high>1.35*usual) & (high>4*wide),
-        heights_beside(boxes, usual)<.55, sheet.loose, _have_ink_close(boxes), _are_letters(boxes, lines)], 1)
+        heights_beside(boxes, usual)<.55, sheet.loose, _have_ink_close(boxes), _are_letters(boxes, lines),
+        _are_pale(sheet)], 1)
     return [DOUBTS[row.argmax()] if row.any() else '' for row in holds]
 
 # %% ../../nbs/images/pieces.ipynb #d5295f14
@@ -356,9 +377,10 @@ def _find_marks(
     wide, high = (sheet.boxes[:, 2:]-sheet.boxes[:, :2]).T
     ink = np.array([sheet.areas[group-1].sum() for group in sheet.groups])
     long, share = np.maximum(wide, high), heights_beside(sheet.boxes, sheet.usual)
+    lone = ~_beside(sheet.boxes, sheet.usual).any(1) & ~_at_edge(sheet) # such as a page number
     holds = [_are_frames(sheet.boxes), (long>2.5*sheet.usual) & (long**2>10*ink),
              _at_edge(sheet) & _in_dark(sheet.dark, sheet.boxes),
-             (share<.4) | (share<.6) & _are_low(sheet.boxes, sheet.usual),
+             (share<.4) & ~lone | (share<.2) | (share<.6) & _are_low(sheet.boxes, sheet.usual),
              (high<.4*wide) & (high<.5*sheet.usual)]
     return [next((text.format(share[i]) for text, rows in zip(MARKS, holds) if rows[i]), '')
             for i in range(len(ink))]
