@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from numpy.typing import ArrayLike
 from .core.arrays import to_labels
-from .core.diagnose import (find_faults, kind_problem, read_lines, read_start, repair_lines,
-                                            repair_rows)
+from .core.diagnose import (doubled_ends, find_faults, kind_problem, read_lines,
+                                            read_start, repair_lines, repair_rows)
 from .core.docments import add_docments
 from .core.files import InputError, atomic_write, check_file, unchanged
 
@@ -61,7 +61,7 @@ def submission_problems(
     check_file(path)
     with unchanged(path), open(path, encoding='utf-8-sig', errors='replace', newline='') as f:
         start = read_start(path)
-        if problem := kind_problem(start): return [f"line 1: {problem}"]
+        if problem := kind_problem(start) or doubled_ends(start): return [f"line 1: {problem}"]
         found = [_MARK] if start.startswith(b'\xef\xbb\xbf') else []
         lines = read_lines(f, _LONGEST, found)
         faults = find_faults(next(lines), HEADER.split(','))

@@ -74,6 +74,8 @@ def frames():
     yield "pandas, no names", pd.DataFrame(X.reshape(-1, 784))
     yield "pandas, shuffled index", table().set_index(np.random.default_rng(0).permutation(60))
     yield "pandas, arrow", table().astype("uint8[pyarrow]")
+    yield "pandas, a column of images", pd.Series(list(X))
+    yield "pandas, a column of rows", pd.Series(list(X.reshape(-1, 784)))
 
 
 @pytest.mark.parametrize("name, frame", list(frames()))
@@ -172,6 +174,16 @@ def test_a_mixture_is_judged_by_its_share(name, rows):
         assert np.array_equal(to_images(x, "predict"), np.rint(x))
 
 
+def test_a_part_of_an_accepted_set_is_trained_on():
+    "Three of 300 images are inverted; all are among the validation digits."
+    x = DIGITS.x[:300].copy()
+    x[297:] = 255 - x[297:]
+    assert np.array_equal(to_images(x, "predict"), x)
+    refused("3 of 60 images", to_images, x[240:], "predict")
+    assert np.array_equal(to_digits(x[240:], DIGITS.y[240:300], "fit: validation")[0], x[240:])
+    refused("4 of 60 images", to_digits, x[-60:][::-1] ^ (np.arange(60) == 30)[:, None, None] * np.uint8(255), DIGITS.y[:60], "fit")
+
+
 @pytest.mark.parametrize("name", ["0-1", "ones", "inverted", "inverted, pale"])
 def test_one_of_a_few_is_refused(name):
     for n in (1, 2, 10, 60):
@@ -212,6 +224,9 @@ def test_odd_images_among_many_cost_nothing():
         (np.repeat(X[:, None], 3, 1), "grey"),
         (np.column_stack([Y, X.reshape(60, 784)]), "drop the label"),
         (table().assign(label=Y), "drop the label"),
+        (table().to_records(index=False), "expected numbers, got recarray of (numpy.record"),
+        (pd.Series([X[0], X[1, :20]]), "numpy cannot read this list"),
+        (pd.Series([X[0], None]), "expected numbers, got NoneType, ndarray"),
         (table().assign(label=Y).drop(columns="pixel0"), "drop the label"),
         (table()[sorted(COLUMNS)], "order of the pixels"),
         (table()[COLUMNS[::-1]], "order of the pixels"),

@@ -101,16 +101,28 @@ def with_foreign_digits(x, y, rng):
     return np.concatenate([strokes(2 * len(x), rng), x]), np.concatenate([np.tile(y, 2), y])
 
 
-def through_jpeg(x, y, rng):
+def through_jpeg(x, y, rng, quality=95):
     def saved(img):
         file = io.BytesIO()
-        Image.fromarray(img).save(file, "JPEG", quality=95)
+        Image.fromarray(img).save(file, "JPEG", quality=quality)
         return np.asarray(Image.open(file))
 
     return np.stack([saved(img) for img in x[:200]]), y[:200]
 
 
-CHANGES = [without_a_row, shuffled, doubled, other_labels, some_noise, all_noise, moved, with_foreign_digits, through_jpeg]
+def through_small_jpeg(x, y, rng):
+    return through_jpeg(x, y, rng, quality=75)
+
+
+def darker(x, y, rng):
+    return (x * 0.7).astype(np.uint8), y
+
+
+def a_little_darker(x, y, rng):
+    return (x.astype(int) * 254 // 255).astype(np.uint8), y
+
+
+CHANGES = [without_a_row, shuffled, doubled, other_labels, some_noise, all_noise, moved, with_foreign_digits, through_jpeg, through_small_jpeg, darker, a_little_darker]
 
 
 @pytest.mark.parametrize("n", [60, 3000])
@@ -187,7 +199,7 @@ def fast_answers(monkeypatch, mnist):
     from digit_recognizer.core import mnist as module
 
     monkeypatch.setattr(module, "load_mnist", lambda: {"x_train": np.empty(60_000), "x_test": np.empty(10_000)})
-    monkeypatch.setattr(module, "find_copies", lambda x, among: pd.DataFrame({"copy_of": x}))
+    monkeypatch.setattr(module, "find_copies", lambda x, among, within: pd.DataFrame({"copy_of": x}))
     ours = permute_mnist()
     monkeypatch.setattr(module, "permute_mnist", lambda: ours)
     return module.holds_answers
@@ -214,6 +226,15 @@ def test_every_part_of_the_embedded_deal_is_one(monkeypatch, mnist):
     for n in (41, 50, 200, 1000, 20_000, 41_999):
         for part in (x[:n], x[-n:], rng.choice(x, n, replace=False), in_order[:n], in_order[-n:]):
             assert answers(part)
+
+
+@pytest.mark.parametrize("change", [all_noise, moved, through_small_jpeg, darker, with_foreign_digits])
+def test_changed_honest_digits_are_honest(change, kaggles):
+    "As augmentation makes them: beside their originals, or in their place."
+    x, y, x_test, _ = kaggles
+    other = change(x[:1000], y[:1000], np.random.default_rng(0))[0]
+    assert not holds_answers(other) and not holds_answers(np.concatenate([x[:1000], other]))
+    assert len(find_copies(x_test[:1000], other)) == 0
 
 
 @pytest.mark.parametrize("n, m", [(1000, 500), (6000, 3000), (60, 60)])

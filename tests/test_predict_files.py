@@ -338,3 +338,13 @@ def test_a_stream_is_copied_and_resumed(name, job):
     with pytest.raises(InputError, match="stdin: the file is empty|stdin: "):
         piped(b"", SerialExecutor())
     assert not job.part.exists() and cli.stream_number(path) is None
+
+
+def test_a_wrong_image_is_counted_through_the_blocks(monkeypatch):
+    "Its number in the message is its row in the chunk, also in the second block of rows."
+    good = np.pad(np.full((3, 20, 20), 255, np.uint8), ((0, 0), (4, 4), (4, 4)))
+    odd = np.where(np.arange(3)[:, None, None] == 1, 255 - good, good)
+    monkeypatch.setattr(scoring, "read_chunk", lambda chunk: iter([good, odd]))
+    monkeypatch.setattr(scoring, "predict", lambda net, x, check: np.eye(10, dtype=np.float32)[: len(x)])
+    with pytest.raises(InputError, match=r"\b5\b"):
+        list(scoring._predict_blocks(None, scoring.Chunk(0, scoring.Path("a.csv"), None, 1, 1)))

@@ -92,6 +92,15 @@ def test_files_that_are_nearly_there_are_read(folder, tmp_path):
     assert_read(pack(tmp_path / "n.zip", [(f"{n}.zip", pack(tmp_path / "one.zip", [(n, content[n])]).read_bytes()) for n in content]))
 
 
+@pytest.mark.parametrize("layout", ["{}", "./{}", "/{}", "../{}", "a/b/{}", "C:\\data\\{}", "train.csv/{}", "../../x/{}"])
+def test_zips_of_every_layout(folder, tmp_path, layout):
+    "With folders of their own, companions of macOS and other tables beside the two files."
+    members = [(layout.format(name), (folder / name).read_bytes()) for name in tables.KAGGLE_FILES]
+    more = ["train.csv/", "__MACOSX/", "__MACOSX/._train.csv", "__MACOSX/train.csv", "._test.csv", "sample_submission.csv", "train_small.csv", "x/notes.csv"]
+    assert_read(pack(tmp_path / "data.zip", [(name, b"") for name in more] + members))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.zip", "kaggle"]
+
+
 @pytest.mark.parametrize(
     "names, told",
     [
@@ -189,11 +198,14 @@ MANGLED = {  # what was done to a good table -> its bytes, and what all doors sa
     "bzip2": (lambda text: bz2.compress(text.encode()), "is compressed by bzip2; unpack it first"),
     "zip": (lambda text: b"PK\3\4\x14\0\0\0\x08\0" + text.encode(), "is a zip file; unpack it first"),
     "Excel": (lambda text: b"PK\3\4\x14\0\0\0\x08\0[Content_Types].xml", "is an Excel workbook; save it as 'CSV UTF-8'"),
+    "a hint for Excel": (lambda text: b"sep=,\n" + text.encode(), "begins with a hint for Excel (sep=); remove that line"),
     "web page": (lambda text: b"\n<!DOCTYPE html><html>Sign in</html>", "is a web page"),
     "empty": (lambda text: b"\xef\xbb\xbf\n", "the file is empty"),
     "zeros": (lambda text: bytes(4096), "holds nothing but zero bytes"),
 }  # fmt: skip
 HEADERS = {  # strict doors: digits and submissions
+    "CRLF as text": (lambda text: text.replace("\n", "\r\r\n").encode(), "ends in CR CR LF (CRLF, written as text on Windows)"),
+    "blank lines first": (lambda text: ("\n\n" + text).encode(), "is blank, expected the header; remove blank lines"),
     "quotes": (lambda text: rewritten(text, lambda i, line: '"' + line.replace(",", '","') + '"'), "the header is in quotes"),
     "index column": (lambda text: rewritten(text, lambda i, line: f"{i - 1 if i else ''},{line}"), "an index column ('') stands before"),
     "Unnamed: 0": (lambda text: rewritten(text, lambda i, line: f"{i - 1 if i else 'Unnamed: 0'},{line}"), "an index column ('Unnamed: 0') stands before"),
@@ -291,6 +303,19 @@ def test_line_ends_of_a_submission(tmp_path, ends, told):
 def test_labels_that_are_not_digits_are_not_written(tmp_path, labels):
     assert message_of(write_submission, labels, tmp_path / "submission.csv").startswith("write_submission: ")
     assert not list(tmp_path.iterdir())
+
+
+# --- blocks and chunks ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows, size", [(8, 10**9), (19, 10**9), (20, 10**9), (7, 20_000), (4, 30_000)])
+def test_no_block_is_much_shorter_than_the_others(folder, rows, size):
+    "A few rows at the end of a file are judged with those before them: one odd image among them is not a share."
+    chunks = spans(folder / "test.csv", False, size)
+    blocks = [list(read_blocks(folder / "test.csv", False, rows, span)) for span in chunks]
+    assert np.array_equal(np.concatenate([block for some in blocks for block in some]), ROWS[:, 1:])
+    assert all(rows / 2 <= len(block) <= 1.5 * rows for some in blocks if len(some) > 1 for block in some)
+    assert chunks == [None] or all(size / 2 - 6000 <= stop - start <= 1.5 * size + 3000 for start, stop in chunks[1:])
 
 
 # --- files that change ----------------------------------------------------------------------------------------------------------------

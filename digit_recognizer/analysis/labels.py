@@ -97,11 +97,12 @@ def _check_columns(
     columns:list, # names in its first line, in small letters
 ):
     "Raise `InputError` unless the columns that are read are there, once each."
+    if not columns: raise InputError(f"{path}: line 1 is blank, expected the header; remove blank lines")
     missing = [name for name in _READ if name not in columns]
     faults = find_faults(','.join(columns), AUDIT) if missing else []
     if faults and faults[0].repair: raise InputError(f"{path}: line 1: {faults[0].message}")
     if missing:
-        raise InputError(f"{path}: line 1 has the columns {', '.join(columns or ['none'])[:80]!r}; "
+        raise InputError(f"{path}: line 1 has the columns {', '.join(columns)[:80]!r}; "
                          "expected at least row, label and corrected")
     twice = [name for name in _READ if columns.count(name)>1]
     if twice: raise InputError(f"{path}: line 1 has the column {twice[0]} twice; remove one of the two")

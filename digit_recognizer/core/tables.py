@@ -29,7 +29,7 @@ import numpy as np
 # %% ../../nbs/core/tables.ipynb #dc760ca1
 from .docments import add_docments
 from .arrays import check_pixels
-from .diagnose import find_faults, find_separator, kind_problem, read_start
+from .diagnose import doubled_ends, find_faults, find_separator, kind_problem, read_start
 from .files import InputError, atomic_write, check_file, sha256, unchanged
 
 # %% ../../nbs/core/tables.ipynb #6d856d2a
@@ -186,7 +186,7 @@ def _read_header(
     "Read and check the first line of a CSV; raises `InputError` unless it is the competition's."
     check_file(path)
     start = read_start(path, _LONGEST_LINE)
-    problem = kind_problem(start)
+    problem = kind_problem(start) or doubled_ends(start)
     if problem: raise InputError(f"{path.name}: {problem}")
     line = io.StringIO(start.decode('utf-8-sig', 'replace'), newline=None).readline()
     if not line.strip():
@@ -264,20 +264,23 @@ def _read_lines(
 def read_blocks(
     path:str|Path,        # a CSV in the competition's format, of any length
     labelled:bool,        # is there a label column?
-    rows:int=BLOCK,       # rows at a time, 1 or more
+    rows:int=BLOCK,       # rows at a time, 1 or more; a last block of less than half joins the one before
     span:tuple|None=None, # (start, stop) bytes, of `spans`; by default all rows
     digest:Any=None,      # of hashlib; updated with all bytes of the file, where all rows are read
-)->Iterator[np.ndarray]: # uint8 (up to `rows`, 785), the label first, or (…, 784)
+)->Iterator[np.ndarray]: # uint8 (up to 1.5 × `rows`, 785), the label first, or (…, 784)
     "Read and validate a CSV block by block; raises `InputError` for the first wrong line, or a changed file."
     path, seen = Path(path), 0
     with unchanged(path):
         want = _read_header(path, labelled)[1]
         with _open_rows(path, span, digest) as f:
-            while lines := _read_lines(f, rows):
+            lines = _read_lines(f, rows)
+            while lines:
+                following = _read_lines(f, rows)
+                if 2*len(following)<rows: lines, following = lines+following, []
                 block = _parsed(lines, want)
                 if block is None: raise _line_error(path.name, lines, _lines_before(path, span)+seen+1, want)
                 yield block
-                seen += len(lines)
+                seen, lines = seen+len(lines), following
     if not seen: raise InputError(f"{path.name}: there is a header but no digit below it; download it again")
 
 # %% ../../nbs/core/tables.ipynb #cb41bd68
@@ -287,15 +290,15 @@ SPAN = 32_000_000 # bytes of a chunk; some 17,500 digits
 def spans(
     path:str|Path, # a CSV in the competition's format, of any length
     labelled:bool, # is there a label column?
-    size:int=SPAN, # bytes of a chunk, about
-)->list: # (start, stop) in bytes of each chunk; [None] for a file that is not longer than one
+    size:int=SPAN, # bytes of a chunk, about; a last one of less than half joins the one before
+)->list: # (start, stop) in bytes of each chunk; [None] for a file of one
     "The chunks of a CSV; raises `InputError` for another header, or a file without lines."
     path = Path(path)
     with unchanged(path):
         cuts, total = [check_columns(path, labelled)], path.stat().st_size
-        if total<=size or cuts[0]>=total: return [None]
+        if total-size<size/2 or cuts[0]>=total: return [None]
         with open(path, 'rb') as f:
-            for at in range(size, total, size):
+            for at in range(size, total-size//2, size):
                 if at>cuts[-1]: cuts.append(_next_line(f, at))
         if cuts[-1]<total: cuts.append(total)
         return list(zip(cuts, cuts[1:]))
@@ -392,7 +395,8 @@ def _candidates(
     for name in names:
         folder, file = _split_name(name)
         wanted = file.casefold().removesuffix('.zip')
-        hidden = any(part.startswith(('.', '__MACOSX')) for part in f'{folder}/{file}'.split('/'))
+        parts = f'{folder}/{file}'.split('/')
+        hidden = any(part.startswith(('.', '__MACOSX')) and part!='..' for part in parts)
         if wanted in KAGGLE_FILES and not hidden:
             group = plain if file.casefold()==wanted else zipped
             group.setdefault((folder, wanted), []).append(name)
@@ -500,8 +504,9 @@ def unpack_kaggle_files(
 )->list: # paths of train.csv and test.csv, or of the zips in which they are
     "Unpack the competition's two files; raises `InputError` for any other zip."
     with _open_zip(path) as z:
+        names = [name for name in z.namelist() if not name.endswith('/')] # folders end in a slash
         return [_unpack_file(z, name, folder/(wanted+_split_name(name)[1][len(wanted):].lower()))
-                for wanted, name in zip(KAGGLE_FILES, find_kaggle_files(str(path), z.namelist()))]
+                for wanted, name in zip(KAGGLE_FILES, find_kaggle_files(str(path), names))]
 
 # %% ../../nbs/core/tables.ipynb #64a1ae34
 def _unpack_single(

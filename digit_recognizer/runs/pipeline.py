@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 # %% ../../nbs/runs/pipeline.ipynb #73b76f7a
+from ..core.arrays import check_pixels
 from ..core.backend import describe_environment, silence_tensorflow
 from ..core.docments import add_docments
 from ..core.files import BusyError, InputError
@@ -107,7 +108,8 @@ def _calibrate(
     progress:bool, # show a progress bar?
 )->tuple: # temperature, probabilities of the validation digits, probabilities of the digits to predict
     "Fit a temperature on the validation digits, and apply it to all probabilities."
-    proba, test = predict(model, digits.x[val]), predict(model, digits.x_test, progress=progress)
+    proba = predict(model, digits.x[val], check=False)
+    test = predict(model, digits.x_test, progress=progress, check=False)
     temperature = fit_temperature(digits.y[val], proba)
     return temperature, apply_temperature(proba, temperature), apply_temperature(test, temperature)
 
@@ -121,6 +123,7 @@ def _train_and_write(
     strategy,        # tf.distribute.Strategy, or None
 ):
     "Split, train, calibrate and write; `run.json` comes last."
+    check_pixels(digits.x_test, 'x_test')
     train, val = rows or split(digits.y, recipe.val, recipe.seed, recipe.stratify)
     fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress,
                  out/'training', strategy)

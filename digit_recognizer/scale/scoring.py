@@ -230,14 +230,16 @@ def _check_same_file(
                          "repeat the command")
 
 # %% ../../nbs/scale/scoring.ipynb #ad21b794
-def _predict_block(
-    net:Any,      # LiteModel or Keras model
-    chunk:Chunk,  # to which the images belong
-    x:np.ndarray, # images, uint8 (n, 28, 28)
-)->np.ndarray: # records of `top_two`
-    "Predict a block of rows; raises `InputError` for inverted images, or pixels from 0 to 1."
-    check_pixels(x, str(chunk), 1)
-    return top_two(predict(net, x, check=False))
+def _predict_blocks(
+    net:Any,     # LiteModel or Keras model
+    chunk:Chunk, # what to predict
+)->Iterator[np.ndarray]: # records of `top_two`, of a block
+    "Predict block by block; raises `InputError` for inverted images, or pixels from 0 to 1."
+    first = 1
+    for x in read_chunk(chunk):
+        check_pixels(x, str(chunk), first)
+        yield top_two(predict(net, x, check=False))
+        first += len(x)
 
 # %% ../../nbs/scale/scoring.ipynb #7d1ad28b
 def predict_chunk(
@@ -248,7 +250,7 @@ def predict_chunk(
     net = load_cached_model(model)
     try:
         _check_same_file(chunk)
-        with unchanged(chunk.path): tops = [_predict_block(net, chunk, x) for x in read_chunk(chunk)]
+        with unchanged(chunk.path): tops = list(_predict_blocks(net, chunk))
     except InputError as e: return e
     return np.concatenate([np.empty(0, TOP), *tops])
 

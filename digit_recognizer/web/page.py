@@ -47,7 +47,7 @@ def _validation(
     if digits.fingerprint!=run.info['data']['fingerprint']: return None
     from digit_recognizer.preprocess import split
     rows = split(digits.y, recipe['val'], recipe['seed'], recipe['stratify'])[1]
-    return digits.y[rows], predict(run.model, digits.x[rows])
+    return digits.y[rows], predict(run.model, digits.x[rows], check=False)
 
 # %% ../../nbs/web/page.ipynb #794325d8
 @lru_cache(maxsize=4)
