@@ -168,6 +168,7 @@ NESTED = "11:memory:/docker/a\n4:cpu,cpuacct:/docker/a\n1:name=systemd:/docker/a
         ("4:cpuset:/x\n", cfs(700_000, folder="sys/fs/cgroup/cpuset/x"), 16),
         ("1:name=systemd:/x\n0::/x\n", cpu_max(600_000, folder=f"{V2}/unified/x"), 6),
         ("nonsense\n\n0::/\n", cpu_max(200_000), 2),
+        ("0::/a\udcff\n", cpu_max(400_000, folder=f"{V2}/a\udcff"), 4),
     ],
 )
 def test_quotas_count_as_processors(tmp_path, monkeypatch, groups, files, cores):
@@ -176,7 +177,7 @@ def test_quotas_count_as_processors(tmp_path, monkeypatch, groups, files, cores)
         monkeypatch.delenv(name, raising=False)
     for path, text in {"proc/self/cgroup": groups, **files}.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(text)
+        (tmp_path / path).write_text(text, errors="surrogateescape")
     assert backend.cpu_count(tmp_path) == cores
     monkeypatch.setenv("PYTHON_CPU_COUNT", "9")
     assert backend.cpu_count(tmp_path) == 9

@@ -479,6 +479,9 @@ EDITS = {
     "rehearsal": (("data", "rehearsal"), False, "digits"),
     "temperature": (("temperature",), 1.0, "network"),
     "parameters": (("training", "parameters"), 3, "network"),
+    "network": (("recipe", "network"), "plain", "network"),
+    "width": (("recipe", "width"), 17, "network"),
+    "views": (("recipe", "views"), 5, "network"),
     "learning rate": (("recipe", "lr"), 0.5, "run.json"),
     "time of the run": (("created",), "2020-01-01T00:00:00+00:00", "run.json"),
     "processor": (("environment", "processor"), "an abacus", "run.json"),
@@ -558,6 +561,35 @@ def test_what_desktops_leave_does_no_harm(good, digits, tmp_path):
     from digit_recognizer.runs.verify import verify
 
     assert not [f for f in without_model(verify, load_run(folder), digits) if f.fine is False]
+
+
+def test_an_edited_seed_is_found_behind_a_new_checksum(good, digits, tmp_path):
+    "The record says whether rows were given, so other rows than the recipe's are a change."
+    from digit_recognizer.runs.records import record_checksum
+    from digit_recognizer.runs.verify import verify
+
+    folder = edited(good, tmp_path / "edited", ("recipe", "seed"), 7)
+    edit_facts(folder, lambda facts: facts.update(checksum=record_checksum(facts)))
+    assert [f.what for f in without_model(verify, load_run(folder), digits) if f.fine is False] == ["split"]
+
+
+def test_a_member_of_an_older_version_is_the_same_in_another_place(several, digits, tmp_path):
+    from digit_recognizer.runs.verify import verify
+
+    for i in range(2):
+        folder = shutil.copytree(several.folder / "members" / str(i), tmp_path / str(i))
+        drop_checksums(folder)
+        assert not [f for f in without_model(verify, load_run(folder), digits) if f.fine is False]
+
+
+def test_a_member_has_the_data_of_its_ensemble(several, digits, tmp_path):
+    from digit_recognizer.runs.records import record_checksum
+    from digit_recognizer.runs.verify import verify
+
+    folder = shutil.copytree(several.folder, tmp_path / "run")
+    edit_facts(folder / "members" / "1", lambda facts: facts["data"].update(rehearsal=False))
+    edit_facts(folder / "members" / "1", lambda facts: facts.update(checksum=record_checksum(facts)))
+    assert [f.what for f in without_model(verify, load_run(folder), digits) if f.fine is False] == ["member 1, fold"]
 
 
 # Plans

@@ -91,6 +91,10 @@ def linked(link):
     return weights_with(change)
 
 
+def soft_loop(f):
+    f["layers/loop"] = h5py.SoftLink("/")
+
+
 def hidden(f):
     f.create_group("layers/a/b/c/d").create_dataset("e", (4,), "f4", external=[("/etc/passwd", 0, 16)])
 
@@ -184,6 +188,15 @@ DANGEROUS = {
     "registered class": lambda: config_with(module="keras.layers", class_name="Dense", registered_name="evil>Dense"),
     "function": lambda: config_with(module="keras.utils", class_name="function", config="get_file", registered_name="get_file"),
     "system": lambda: config_with(module="os", class_name="function", config="system", registered_name="system"),
+    "function of a layer's module": lambda: config_with(module="keras.losses", class_name="function", config="get", registered_name="function"),
+    "activation": lambda: config_with(activation=dict(module="keras.activations", class_name="function", config="deserialize", registered_name="function")),
+    "huge shape": lambda: config_with(module="keras.layers", class_name="Dense", registered_name=None, build_config={"input_shape": [None, 10**10]}),
+    "a number of 400 digits": lambda: config_with(module="keras.layers", class_name="Dense", registered_name=None, units=10**400),
+    "infinite": lambda: config_with(module="keras.layers", class_name="Dense", registered_name=None, units=float("inf")),
+    "loop": lambda: weights_with(soft_loop),
+    "enumeration": lambda: weights_with(lambda f: f.create_dataset("enum", data=np.zeros(3, "i1"), dtype=h5py.enum_dtype({"a": 0}))),
+    "records": lambda: weights_with(lambda f: f.create_dataset("records", data=np.zeros(3, [("a", "f4")]))),
+    "no value": lambda: weights_with(lambda f: f.create_dataset("empty", data=h5py.Empty("f4"))),
     "class name is a list": lambda: config_with(module="keras.layers", class_name=["Dense"]),
 }
 

@@ -46,7 +46,7 @@ def _control_groups(
     root:Path, # of the file system
 )->Iterator[Path]: # folders that exist or not
     "The control groups of this process that can hold a quota, each with all groups above it."
-    try: lines = (root/'proc/self/cgroup').read_text().splitlines()
+    try: lines = (root/'proc/self/cgroup').read_text(errors='surrogateescape').splitlines()
     except OSError: return
     for line in lines:
         _, controllers, path = (line+'::').split(':', 2)

@@ -196,6 +196,21 @@ def _check_digits(
     claim = _differing(counted, data)
     return Finding('digits', not claim, f"{len(digits.x):,} labelled, fingerprint {now[:8]}…{claim}")
 
+# %% ../../nbs/runs/verify.ipynb #5730e66c
+def _rows_were_given(
+    run:Run,      # a finished run of one network
+    y:np.ndarray, # labels of its digits
+)->bool:
+    "Did the caller choose the validation digits, as an ensemble does? Versions 0.1.0 and 0.2.0 do not say."
+    from digit_recognizer.runs.ensemble import fold_count, fold_rows
+    if run.info.get('split', {}).get('rows')=='given': return True
+    if run.folder.resolve().parent.name=='members': return True
+    if 'checksum' in run.info: return False
+    recipe = Recipe(**run.info['recipe'])
+    folds = range(min(fold_count(recipe), recipe.seed+1))
+    return any(np.array_equal(fold_rows(y, replace(recipe, seed=recipe.seed-i), i)[1], run.validation['rows'])
+               for i in folds)
+
 # %% ../../nbs/runs/verify.ipynb #178307e5
 def _check_rows(
     run:Run,       # a finished run of one network
@@ -208,9 +223,11 @@ def _check_rows(
     if np.array_equal(rows, val):
         claim = _differing({'train': len(train), 'validation': len(val)}, said)
         return Finding('split', not claim, f"{len(train):,} and {len(val):,} digits, by the recipe{claim}")
-    if _check_record(run).fine or run.folder.resolve().parent.name=='members':
-        return Finding('split', None, 'the rows were given, so they do not follow from the recipe')
-    return Finding('split', False, 'the recipe gives other validation digits')
+    if not _rows_were_given(run, digits.y):
+        return Finding('split', False, 'the recipe gives other validation digits')
+    claim = _differing({'validation': len(rows)}, said)
+    return Finding('split', False if claim else None,
+                   f'the rows were given, so they do not follow from the recipe{claim}')
 
 # %% ../../nbs/runs/verify.ipynb #9378c06d
 def _check_split(
@@ -247,14 +264,35 @@ def _model_temperature(
         if layer['class_name']=='TrueDivide': return float(layer['inbound_nodes'][0]['args'][1])
     return None
 
+# %% ../../nbs/runs/verify.ipynb #69c87cd8
+def _built_size(
+    recipe:Recipe, # of a run
+)->dict: # parameters, views
+    "How large the network of a recipe is, and how many moved copies of a digit it averages."
+    from digit_recognizer.model import build
+    return {'parameters': build(recipe.network, recipe.width).count_params(), 'views': recipe.views}
+
+# %% ../../nbs/runs/verify.ipynb #39d9ec00
+def _model_size(
+    model:Any,   # Keras model
+    members:int, # networks that it averages
+)->dict: # parameters and views of one of them
+    "The same of a model; each view is a layer that crops."
+    crops = sum(type(layer).__name__=='Cropping2D' for layer in model._flatten_layers())
+    return {'parameters': model.count_params()/members, 'views': max(crops/members, 1)}
+
 # %% ../../nbs/runs/verify.ipynb #f001d30f
 def _check_network(
     run:Run, # a finished run
 )->Finding:
-    "Are temperature and number of parameters those of the model?"
+    "Are temperature, number of parameters and recipe those of the model?"
+    recipe, members = Recipe(**run.info['recipe']), len(run.info.get('members', [1]))
     claim = _differing({'parameters': run.model.count_params()}, run.info['training'])
     if 'members' not in run.info:
         claim += _differing({'temperature': _model_temperature(run.model)}, run.info)
+    if _built_size(recipe)!=_model_size(run.model, members):
+        claim += (f'; the recipe makes another network: {recipe.network}, width {recipe.width}, '
+                  f'views {recipe.views}')
     return Finding('network', not claim, f"{run.model.count_params():,} parameters{claim}")
 
 # %% ../../nbs/runs/verify.ipynb #5c231178
@@ -270,8 +308,8 @@ def _recount(
     from digit_recognizer.preprocess import split
     recipe = Recipe(**run.info['recipe'])
     rows = split(digits.y, recipe.val, recipe.seed, recipe.stratify)[1]
-    return _score_finding('model', digits.y[rows], predict(fastest_model(run), digits.x[rows]),
-                          run.info['scores']['validation'])
+    proba = predict(fastest_model(run), digits.x[rows], check=False)
+    return _score_finding('model', digits.y[rows], proba, run.info['scores']['validation'])
 
 # %% ../../nbs/runs/verify.ipynb #bb9e82e0
 def _check_model(
@@ -281,7 +319,8 @@ def _check_model(
     "Does the model still give the same probabilities?"
     if not _is_kept(run, 'test.npz'): return _recount(run, digits)
     x, before = digits.x_test[:MODEL_CHECK], run.test[:MODEL_CHECK]
-    differ = max(float(np.abs(predict(m, x)-before).max()) for m in {run.model, fastest_model(run)})
+    probas = [predict(model, x, check=False) for model in {run.model, fastest_model(run)}]
+    differ = max(float(np.abs(proba-before).max()) for proba in probas)
     fine, words = differ<=MODEL_CHECK_TOLERANCE, f"predicted {len(before)} digits again, "
     return Finding('model', fine, words+f"within {MODEL_CHECK_TOLERANCE} of test.npz" if fine else
                    words+f"its probabilities differ by up to {differ:.2g}")
@@ -299,6 +338,7 @@ def _check_member(
     counted = {'seed': recipe.seed+i, 'temperature': info.get('temperature'), **info['scores']}
     claim = _differing(counted, run.info['members'][i])
     claim += _differing({**run.info['recipe'], 'seed': recipe.seed+i}, info['recipe'])
+    claim += _differing(run.info['data'], info['data'])
     if digits and not np.array_equal(fold_rows(digits.y, recipe, i)[1], member.validation['rows']):
         claim += '; the recipe gives it another fold'
     return Finding('fold', not claim, f"fold {i} of the recipe{claim}")
