@@ -488,7 +488,7 @@ def _sweep_line(
 )->str:
     "Mean and standard deviation of one recipe, or its problem."
     spread = f" ± {row.sd:.3%} ({row.lowest:.3%} to {row.highest:.3%})" if row.seeds>1 else ''
-    score = f"{row.accuracy:.3%}{spread}, {row.seeds} seeds of {row.digits:,} digits"
+    score = f"{row.accuracy:.3%}{spread}, {row.seeds} seed{'s'*(row.seeds!=1)} of {row.digits:,} digits"
     return f"{escape(row.recipe)}\n"+_line('', escape(row.problem) or score)
 
 # %% ../nbs/cli.ipynb #4c37b238
@@ -650,7 +650,7 @@ def _predict(
     finished = load_run(run)
     model = fastest_file(finished)
     packages = ('ai-edge-litert',) if model.suffix=='.tflite' else _TRAINING
-    with (_interruptible(job, 'finished predictions are kept', 'repeat the command to resume'),
+    with (_interruptible(job/'job.json', 'finished predictions are kept', 'repeat the command to resume'),
           _executor(dask, workers, packages, alike=False) as executor,
           predict_files(model, digits, job, executor, not quiet) as results):
         _write_answers(results, out, review, abstain_below)
@@ -738,7 +738,7 @@ def _read(
     finally:
         for path, page in pages.items(): _print_page(path, page)
     if csv and pages: say(f'{escape(csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
-    _print_errors(errors+more, len(errors)+len(more)+len(pages))
+    _print_errors(errors+more, len(errors)+len(paths))
 
 # %% ../nbs/cli.ipynb #3dfcd1a3
 @app.command('export')

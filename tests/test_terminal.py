@@ -141,6 +141,18 @@ def test_standard_output_is_missing_or_full(tmp_path):
     assert (told.returncode, told.stderr) == (2, "error: standard output: No space left on device\n")
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+def test_no_file_gets_the_number_of_a_closed_stream(closed, tmp_path):
+    "What TensorFlow prints goes to stream 2 by its number."
+    program = f"""
+import os
+from digit_recognizer.core.console import safe_output
+with safe_output(), open({str(tmp_path / "out.csv")!r}, "w") as f:
+    f.write("7"); f.flush(); os.write(2, b"a warning")"""
+    subprocess.run(["bash", "-c", f'"$0" -c "$1" {closed}', sys.executable, program], check=True)
+    assert (tmp_path / "out.csv").read_text() == "7"
+
+
 def test_an_odd_message_of_the_system_is_one_line():
     out = io.StringIO()
     with redirect_stdout(out), safe_output():
@@ -328,6 +340,26 @@ def test_a_full_disk_ends_a_command_in_one_line(tmp_path):
         code, out, err = typed("export-csv", tmp_path / "csv")
     assert (code, out) == (2, "") and err == f"error: {tmp_path / 'csv'}: File too large\n"
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_annotated_is_counted_once(root, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "sheet-read.png")
+
+    monkeypatch.setattr("digit_recognizer.images.read._write_annotated", full)
+    code, out, err = typed("read", root / "nbs/samples/sheet.png", "--annotate", tmp_path / "read", "--quiet")
+    assert code == 2 and "30 digits" in out
+    assert err.startswith("error: ") and err.count("\n") == 1 and "No space left" in err
+
+
+def test_nothing_is_said_to_be_kept_where_nothing_is(root, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "job.json")
+
+    monkeypatch.setattr("digit_recognizer.scale.scoring.write_record", full)
+    (tmp_path / "digits.csv").write_text(",".join(f"pixel{i}" for i in range(784)) + "\n" + ",".join(["0"] * 784) + "\n")
+    code, out, err = typed("predict", pretrained_run().folder, tmp_path / "digits.csv", "--out", tmp_path / "out.csv", "--quiet")
+    assert (code, out, err) == (2, "", "error: job.json: No space left on device\n")
 
 
 # Reading ------------------------------------------------------------------------------------------------------------

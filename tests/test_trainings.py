@@ -163,6 +163,29 @@ def test_errors_come_back(kind, expected, message):
     assert kind != "strange" or "test_trainings.py" in str(caught.value.__cause__)
 
 
+def grandchild(shared):
+    return in_child(give)
+
+
+def test_a_process_that_cannot_have_children_says_so():
+    with pytest.raises(InputError, match="cannot have child processes; give executor=SerialExecutor"):
+        in_child(grandchild)
+
+
+class Falsy(ValueError):
+    def __len__(self):
+        return 0
+
+
+def raise_falsy(shared):
+    raise Falsy("seven")
+
+
+def test_an_error_that_is_false_is_an_error():
+    with pytest.raises(Falsy, match="seven"):
+        in_child(raise_falsy)
+
+
 def stay(folder):
     "Hold a folder's lock for a long time."
     with lock_folder(Path(folder)), jobs.progress_bar(1, "job", show=False):

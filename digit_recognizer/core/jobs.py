@@ -183,7 +183,7 @@ def _run_in_child(
             child.join()
             raise _lost(child.exitcode) from None
     if isinstance(error, InputError): raise error
-    if error: raise error from RuntimeError(f"in a child process:\n{text}")
+    if error is not None: raise error from RuntimeError(f"in a child process:\n{text}")
     return result
 
 # %% ../../nbs/core/jobs.ipynb #da4120a5
@@ -196,6 +196,8 @@ class ChildExecutor(SerialExecutor):
         make_shared:Callable,   # makes what all jobs share, in this process
     )->Iterator[tuple[tuple, Any]]: # each job and its result, in order
         "Run jobs in order; raises what a job raises, and `ChildError` for a child that is lost."
+        if multiprocessing.current_process().daemon:
+            raise InputError("this process cannot have child processes; give executor=SerialExecutor()")
         shared = make_shared()
         for job in jobs: yield job, _run_in_child(self.settings, fn, shared, job)
 
