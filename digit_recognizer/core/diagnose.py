@@ -285,7 +285,7 @@ def sort_rows(
     cells = [line.split(',')[0] for _, line in rows]
     if not all(cell.isdecimal() and len(cell)<16 for cell in cells): return rows, ''
     ids = list(map(int, cells))
-    falls = sum(after<=before for before, after in zip(ids, ids[1:]))
+    falls = sum(after<before for before, after in zip(ids, ids[1:]))
     complete = len(set(ids))==len(ids)==max(ids, default=0)-min(ids, default=0)+1
     if not falls or falls<=10 and not complete: return rows, ''
     extent = 'complete, but in another order' if complete else 'in another order'
