@@ -673,11 +673,12 @@ def _page_text(
     across:int=14, # digits in a line of text
 )->str:
     "A page's digits, a confidence under each, in 80 columns; then the doubts."
-    rows = []
+    rows, points = [], page.points
     for line in page.lines:
         for start in range(0, len(line), across):
             some = line[start:start+across]
-            rows.append('   '+''.join(f"{str(r.digit)+'?'*bool(r.doubt):>5}" for r in some))
+            marks = ('?'*bool(r.doubt)+'.'*((r.piece.line, r.piece.place) in points) for r in some)
+            rows.append('   '+''.join(f'{str(r.digit)+mark:>5}' for r, mark in zip(some, marks)))
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
     return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
 

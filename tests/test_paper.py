@@ -25,8 +25,8 @@ from digit_recognizer.runs.folder import pretrained_run
 HIGH, WIDE = 260, 640  # of a sheet
 CASES = {  # digits of each line
     "underlined.png": "0123456789", "dark-scan-edges.png": "0123456789", "paper-on-table.jpg": "56 2037",
-    "ruled-paper.jpg": "408213 95607", "hard-shadow.jpg": "20485 77", "decimal-points.jpg": "1250 31416",
-    "12.5.png": "125", "3.14.png": "314", "joined-boxes.jpg": "0151234567", "white-ink-transparent.png": "749",
+    "ruled-paper.jpg": "408213 95607", "hard-shadow.jpg": "20485 77", "decimal-points.jpg": "12.50 3.1416",
+    "12.5.png": "12.5", "3.14.png": "3.14", "joined-boxes.jpg": "0151234567", "white-ink-transparent.png": "749",
 }
 
 

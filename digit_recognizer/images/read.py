@@ -133,6 +133,18 @@ class Reading:
         "Why the answer is a doubt."
         return self.piece.doubt or ('low confidence' if self.confidence<SURE_CONFIDENCE else '')
 
+# %% ../../nbs/images/read.ipynb #98cf0917
+def _is_point(
+    before:Piece, # a digit
+    after:Piece,  # the next digit of its line
+    others:list,  # `Piece`s that cannot be a digit
+)->bool:
+    "Is one small mark between two digits, low on their line?"
+    marks = [p for p in others if p.line==before.line and before.place<p.place<after.place]
+    if len(marks)!=1 or not marks[0].reason.startswith('a point'): return False
+    low = [piece.box[1]+2*piece.box[3] for piece in (before, after)] # thirds: two of three from the top
+    return (marks[0].box[1]+marks[0].box[3])/2>=sum(low)/6
+
 # %% ../../nbs/images/read.ipynb #3a5d8c5a
 @dataclass(frozen=True)
 class Page:
@@ -151,7 +163,16 @@ class Page:
         "How many digits are doubtful, and why."
         return dict(Counter(r.doubt for r in self.readings if r.doubt))
 
-    def __str__(self): return '\n'.join(''.join(str(r.digit) for r in line) for line in self.lines)
+    @property
+    def points(self)->set: # of (line, place) of the digit before
+        "Where a decimal point or comma stands."
+        pairs = [(a.piece, b.piece) for line in self.lines for a, b in zip(line, line[1:])]
+        return {(a.line, a.place) for a, b in pairs if _is_point(a, b, self.others)}
+
+    def __str__(self):
+        points = self.points
+        return '\n'.join(''.join(f"{r.digit}{'.'*((r.piece.line, r.piece.place) in points)}" for r in line)
+                         for line in self.lines)
 
 # %% ../../nbs/images/read.ipynb #83f25c6d
 def _check_any_digit(
