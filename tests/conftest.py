@@ -24,6 +24,15 @@ def root():
 
 
 @pytest.fixture(scope="session")
+def cases(root):
+    "Small inputs that once failed, in a folder beside the repository; without it their tests are skipped."
+    found = root.parent / "shared" / "cases"
+    if not found.is_dir():
+        pytest.skip("the folder of cases is not here")
+    return found
+
+
+@pytest.fixture(scope="session")
 def csv_digits(tmp_path_factory):
     "The first 3,000 labelled and 3,000 held-out digits, as Kaggle's CSV files: a folder."
     from digit_recognizer.data import export_csv, load_digits, take_digits

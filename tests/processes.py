@@ -1,12 +1,32 @@
-"""Commands of the package, each in a process of its own, and the comparison of two finished runs."""
+"""Commands of the package, each in a process of its own, a guard against waiting for ever, and the comparison of runs."""
+import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import numpy as np
+import psutil
 
 PROGRAM = [sys.executable, "-m", "digit_recognizer"]
 CLOCK = ["seconds", "cpu_seconds"]
+FOREVER = 120  # seconds; nothing that works takes as long, even on a busy machine
+
+
+@contextmanager
+def no_hang():
+    "Fail instead of waiting for ever."
+
+    def fail(*_):
+        raise AssertionError(f"waited more than {FOREVER} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(FOREVER)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def start(words, **options):
@@ -17,6 +37,11 @@ def start(words, **options):
 def run(words, **options):
     "Run a command to its end; exit code, standard output and standard error."
     return subprocess.run([*PROGRAM, *map(str, words)], capture_output=True, text=True, **options)
+
+
+def children(pid):
+    "The processes that do jobs for a command: workers, or trainings."
+    return [p for p in psutil.Process(pid).children(recursive=True) if any("spawn_main" in word for word in p.cmdline())]
 
 
 def wait_for(what, found, process):

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from digit_recognizer.core.arrays import to_digits, to_images, to_labels
 from digit_recognizer.core.files import InputError
 from digit_recognizer.core.predict import check_proba, predict
+from digit_recognizer.core.tables import PIXELS
 from digit_recognizer.data import load_digits
 from digit_recognizer.evaluate import confusion, fit_temperature, mistakes, per_digit, score
 
 DIGITS = load_digits()
 X, Y = DIGITS.x[:60], DIGITS.y[:60]
-COLUMNS = [f"pixel{i}" for i in range(784)]
 
 
 class Ink:
@@ -35,7 +35,7 @@ def refused(message, function, *args, **options):
     assert message in said and "\n" not in said and len(said) < 400, said
 
 
-def table(kind=np.uint8, columns=COLUMNS):
+def table(kind=np.uint8, columns=PIXELS):
     return pd.DataFrame(X.reshape(-1, 784).astype(kind), columns=columns)
 
 
@@ -87,7 +87,7 @@ def test_tables(name, frame):
 def test_other_libraries(library):
     there = pytest.importorskip(library)
     made = {
-        "polars": lambda: there.DataFrame(X.reshape(-1, 784), schema=COLUMNS),
+        "polars": lambda: there.DataFrame(X.reshape(-1, 784), schema=PIXELS),
         "pyarrow": lambda: there.Table.from_pandas(table(), preserve_index=False),
         "torch": lambda: there.tensor(X),
         "jax.numpy": lambda: there.asarray(X),
@@ -189,7 +189,7 @@ def test_one_of_a_few_is_refused(name):
     for n in (1, 2, 10, 60):
         x = X[:n].astype(float)
         x[n // 2] = SCALES[name][0](X[n // 2])
-        refused("", predict, Ink(), x)
+        refused("predict: ", predict, Ink(), x)
 
 
 @pytest.mark.parametrize("name", ["NaN", "infinite", "-1 to 1"])
@@ -228,8 +228,8 @@ def test_odd_images_among_many_cost_nothing():
         (pd.Series([X[0], X[1, :20]]), "numpy cannot read this list"),
         (pd.Series([X[0], None]), "expected numbers, got NoneType, ndarray"),
         (table().assign(label=Y).drop(columns="pixel0"), "drop the label"),
-        (table()[sorted(COLUMNS)], "order of the pixels"),
-        (table()[COLUMNS[::-1]], "order of the pixels"),
+        (table()[sorted(PIXELS)], "order of the pixels"),
+        (table()[PIXELS[::-1]], "order of the pixels"),
         (X.astype(str), "expected numbers"),
         (X.astype("S3"), "expected numbers"),
         (X.astype(complex), "complex128"),

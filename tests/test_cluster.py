@@ -23,7 +23,7 @@ import pytest
 
 from digit_recognizer.runs.export import export_run
 from digit_recognizer.runs.folder import load_run, pretrained_run
-from processes import assert_same_run, run, start, wait_for
+from processes import assert_same_run, children, run, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 CHUNKS = 24
@@ -41,12 +41,6 @@ def job(csv_digits, tmp_path_factory):
     told = run(["predict", folder, many, "--out", serial, "--quiet"])
     assert told.returncode == 0, told.stderr
     return SimpleNamespace(run=folder, many=many, answers=serial.read_bytes(), words=["predict", folder, many, "--quiet", "--out"])
-
-
-def worker_processes(pid):
-    "The worker processes that a command has started."
-    children = psutil.Process(pid).children(recursive=True)
-    return [child for child in children if any("spawn_main" in word for word in child.cmdline())]
 
 
 @contextmanager
@@ -81,7 +75,7 @@ def test_local_worker_killed(job, tmp_path):
     out = tmp_path / "labels.csv"
     process = start([*job.words, out, "--workers", 2], stdout=subprocess.DEVNULL)
     wait_for_chunks(out, process)
-    worker_processes(process.pid)[0].kill()
+    children(process.pid)[0].kill()
     assert process.wait() == 0
     assert out.read_bytes() == job.answers
 
@@ -127,7 +121,7 @@ def test_command_killed(job, tmp_path):
     out = tmp_path / "labels.csv"
     process = start([*job.words, out, "--workers", 2], stdout=subprocess.DEVNULL)
     wait_for_chunks(out, process)
-    left = worker_processes(process.pid)
+    left = children(process.pid)
     process.kill()
     process.wait()
     deadline = time.monotonic() + 30
@@ -157,7 +151,7 @@ def test_worker_killed_in_a_fold(csv_digits, tmp_path):
     assert told.returncode == 0, told.stderr
     process = start([*words, tmp_path / "killed", "--workers", 2], stdout=subprocess.DEVNULL)
     wait_for("a checkpoint", lambda: list((tmp_path / "killed").rglob("epoch-*.npz")), process)
-    worker_processes(process.pid)[0].kill()
+    children(process.pid)[0].kill()
     assert process.wait() == 0
     for name in (".", "members/0", "members/1"):
         assert_same_run(load_run(tmp_path / "killed" / name), load_run(tmp_path / "serial" / name))
@@ -264,7 +258,7 @@ def test_local_workers_refuse_strangers(tmp_path, monkeypatch):
     watcher = threading.Thread(target=lambda: [seen.extend(secrets_below(tmp_path)) or time.sleep(0.002) for _ in range(1500)], daemon=True)
     watcher.start()
     with dask_cluster(workers=2) as cluster:
-        ports, workers = listeners(os.getpid()) - before, worker_processes(os.getpid())
+        ports, workers = listeners(os.getpid()) - before, children(os.getpid())
         assert len(workers) == 2 and {host for host, _ in ports} == {"127.0.0.1"}, ports
         assert not any("PRIVATE KEY" in text for p in workers for text in (*p.cmdline(), *p.environ().values()))
         for address in ports:

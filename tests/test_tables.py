@@ -36,15 +36,6 @@ def folder(tmp_path):
     return tmp_path / "kaggle"
 
 
-@pytest.fixture(scope="session")
-def cases(root):
-    "The small inputs that once failed."
-    found = root.parent / "shared" / "cases"
-    if not found.is_dir():
-        pytest.skip("the folder of cases is not here")
-    return found
-
-
 def message_of(read, *args, **options):
     "The one line of an `InputError`."
     with pytest.raises(InputError) as caught:

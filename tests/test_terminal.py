@@ -7,7 +7,6 @@ import io
 import os
 import resource
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from digit_recognizer.core import files
 from digit_recognizer.core.console import escape, safe_cell, safe_output, say, shell_quote
 from digit_recognizer.core.files import InputError, atomic_folder, atomic_write, check_file, remove_temporary, unchanged
 from digit_recognizer.runs.folder import pretrained_run
-from processes import PROGRAM, run
+from processes import PROGRAM, no_hang, run
 
 GOOD = "ImageId,Label\n1,2\n"
 ODD_NAMES = [os.fsdecode(b"caf\xe9.csv"), "a\x1b[31mb\nc.csv", "\u202egnp.csv", "\r.csv", "数字 \x7f.csv", "=1+1\t.csv"]
@@ -39,22 +38,6 @@ def typed(*words):
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         cli.main(list(map(str, words)))
     return ended.value.code, out.getvalue(), err.getvalue()
-
-
-@contextmanager
-def at_most(seconds):
-    "Fail instead of waiting for ever."
-
-    def fail(*_):
-        raise AssertionError(f"waited more than {seconds} s")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # Text ---------------------------------------------------------------------------------------------------------------
@@ -194,7 +177,7 @@ def special(tmp_path):
 
 def test_special_files_are_refused_unopened(special):
     for kind, path in special.items():
-        with at_most(5), pytest.raises(InputError, match=f"is {kind}, expected a file; save what it gives"):
+        with no_hang(), pytest.raises(InputError, match=f"is {kind}, expected a file; save what it gives"):
             check_file(path)
 
 
@@ -206,7 +189,7 @@ def test_no_command_waits_for_a_pipe(special, root, tmp_path):
     commands += [["read", root / "nbs/samples/sheet.png", "--csv", pipe], ["audit", model, "--out", pipe], ["compare", pipe, pipe]]
     before = sorted(tmp_path.rglob("*"))
     for words in commands:
-        with at_most(120):
+        with no_hang():
             code, out, err = typed(*words)
         assert (code, err.count("error: ")) == (2, 1), (words, err)
     assert sorted(tmp_path.rglob("*")) == before

@@ -20,7 +20,7 @@ from hypothesis import given, settings, strategies as st
 from digit_recognizer.core import jobs
 from digit_recognizer.core.backend import backend_settings
 from digit_recognizer.core.files import BusyError, InputError, lock_folder
-from processes import assert_same_run, wait_for
+from processes import assert_same_run, children, wait_for
 
 TESTS = str(Path(__file__).parent)
 
@@ -40,11 +40,6 @@ def tree(pid):
         return []
 
 
-def children(pid):
-    "The child processes that do jobs."
-    return [p for p in tree(pid)[1:] if any("spawn_main" in word for word in p.cmdline())]
-
-
 def memory(pid):
     "What a process and all that it started hold, in MB."
     total = 0
@@ -52,14 +47,6 @@ def memory(pid):
         with suppress(psutil.NoSuchProcess):
             total += p.memory_info().rss / 1e6
     return total
-
-
-def wait_until_gone(processes):
-    "Wait until processes have ended, for half a minute at most."
-    deadline = time.monotonic() + 30
-    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
-        assert time.monotonic() < deadline, "a child outlives its parent"
-        time.sleep(0.05)
 
 
 SWEEP = """
@@ -210,7 +197,7 @@ def test_killed_parent_leaves_no_child(working, tmp_path):
     assert len(children(working.pid)) == 1
     working.kill()
     working.wait()
-    wait_until_gone(everyone)
+    assert not psutil.wait_procs(everyone, timeout=30)[1], "a child outlives its parent"
     with lock_folder(tmp_path):
         pass
     assert working.stdout.read() == "print reaches the terminal\n" and working.stderr.read() == ""
@@ -221,7 +208,7 @@ def test_ctrl_c_ends_both(whom, working, tmp_path):
     everyone = tree(working.pid)
     os.killpg(working.pid, signal.SIGINT) if whom == "group" else working.send_signal(signal.SIGINT)
     said = working.communicate()[1]
-    wait_until_gone(everyone)
+    assert not psutil.wait_procs(everyone, timeout=30)[1], "a child outlives its parent"
     assert working.returncode != 0 and said.count("Traceback") == 1 and said.strip().endswith("KeyboardInterrupt"), said
     assert not (tmp_path / ".lock").exists(), "the child did not leave its contexts"
 
