@@ -26,7 +26,7 @@ from . import __version__
 from .core.backend import use_backend_settings
 from .core.console import escape, safe_output, say, shell_quote
 from .core.files import InputError, as_file, atomic_write, check_new_file, stream_number
-from .core.jobs import ChildExecutor, Executor, SerialExecutor
+from .core.jobs import ChildError, ChildExecutor, Executor, SerialExecutor
 from .core.recipe import FIELDS, Recipe, make_recipe
 
 # %% ../nbs/cli.ipynb #41036874
@@ -140,10 +140,11 @@ def _executor(
     workers:int|None,      # how many to start here
     packages:tuple,        # whose versions matter
     threads:int|None=None, # of every job
-    alike:bool=True,       # must every job have the same number of threads?
+    alike:bool=True,       # must every worker have the same number of threads?
+    local:Executor=ChildExecutor(), # runs the jobs without a cluster
 )->Iterator[Executor]:
-    "What runs the jobs: this process, or a cluster."
-    if dask is None and workers is None: yield ChildExecutor() if alike else SerialExecutor()
+    "What runs the jobs: this machine, or a cluster."
+    if dask is None and workers is None: yield local
     else:
         from digit_recognizer.scale.cluster import dask_cluster
         with dask_cluster(dask, workers, packages, threads, alike) as cluster:
@@ -175,7 +176,7 @@ def _interruptible(
     kept:str,    # what is kept, as a sentence
     advice:str,  # how to resume
 )->Iterator[None]:
-    "Print advice if the work is interrupted, or the system fails, after something was kept."
+    "Print advice if the work is interrupted, or the system or a child fails, after something was kept."
     try: yield
     except (KeyboardInterrupt, SystemExit) as e:
         if not record.exists(): raise
@@ -184,6 +185,7 @@ def _interruptible(
     except OSError as e:
         if not record.exists(): raise
         raise InputError(f"{_message(e)}; {kept}; when the cause is removed, {advice}") from None
+    except ChildError as e: raise InputError(f"{e}; {advice}") from None
 
 # %% ../nbs/cli.ipynb #5fe84915
 def _digits_of(
@@ -375,13 +377,13 @@ def _resumable(
     folder:Path, # of a run
 )->Iterator[None]:
     "Say how to resume a run that is interrupted by a person, the system or an error."
-    from digit_recognizer.runs.folder import PLAN
+    from digit_recognizer.runs.folder import PLAN, PlanError
     command = f"resume with: digit_recognizer run --resume {shell_quote(folder)}"
-    try:
-        with _interruptible(folder/PLAN, 'the finished epochs are kept', command): yield
-    except InputError as e:
-        if not (folder/PLAN).is_file() or 'resume' in str(e): raise
-        raise InputError(f"{e}; {command}") from None
+    with _interruptible(folder/PLAN, 'the finished epochs are kept', command):
+        try: yield
+        except InputError as e:
+            if isinstance(e, PlanError) or not (folder/PLAN).is_file(): raise
+            raise InputError(f"{e}; {command}") from None
 
 # %% ../nbs/cli.ipynb #a73c40c4
 def _finish(
@@ -409,7 +411,8 @@ def _resume(
 ):
     "Resume an interrupted run."
     from digit_recognizer.runs.folder import load_planned_digits, read_plan
-    digits, plan, elsewhere = load_planned_digits(folder), read_plan(folder), bool(dask or workers)
+    plan, elsewhere = read_plan(folder), bool(dask or workers)
+    digits = load_planned_digits(folder, plan)
     if plan['members']==1 and elsewhere:
         raise InputError(f"{folder}: is a run of one network; resume it without --dask and --workers")
     settings = plan['settings']
@@ -417,7 +420,7 @@ def _resume(
     devices = _devices(strategy)
     from digit_recognizer.runs.ensemble import resume_run
     with _resumable(folder), _executor(dask, workers, _TRAINING, settings['threads']) as executor:
-        run = resume_run(folder, not quiet, digits, executor, devices)
+        run = resume_run(folder, not quiet, digits, executor, devices, plan)
     _finish(run, digits, report)
 
 # %% ../nbs/cli.ipynb #16da48b0
@@ -651,7 +654,7 @@ def _predict(
     model = fastest_file(finished)
     packages = ('ai-edge-litert',) if model.suffix=='.tflite' else _TRAINING
     with (_interruptible(job/'job.json', 'finished predictions are kept', 'repeat the command to resume'),
-          _executor(dask, workers, packages, alike=False) as executor,
+          _executor(dask, workers, packages, alike=False, local=SerialExecutor()) as executor,
           predict_files(model, digits, job, executor, not quiet) as results):
         _write_answers(results, out, review, abstain_below)
     if finished.info['data']['rehearsal']: say(_rehearsal('the model learnt from', 'file'))
@@ -673,11 +676,11 @@ def _page_text(
     across:int=14, # digits in a line of text
 )->str:
     "A page's digits, a confidence under each, in 80 columns; then the doubts."
-    rows, points = [], page.points
+    rows = []
     for line in page.lines:
         for start in range(0, len(line), across):
             some = line[start:start+across]
-            marks = ('?'*bool(r.doubt)+'.'*((r.piece.line, r.piece.place) in points) for r in some)
+            marks = ('?'*bool(r.doubt)+'.'*r.point for r in some)
             rows.append('   '+''.join(f'{str(r.digit)+mark:>5}' for r, mark in zip(some, marks)))
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
     return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
@@ -688,8 +691,8 @@ def _print_page(
     page:Any, # images.read.Page
 ):
     "Print what was read in a picture."
-    n = len(page.readings)
-    others = f', {len(page.others)} pieces of ink that cannot be digits' if page.others else ''
+    n, other = len(page.readings), len(page.others)
+    others = f", {other} other piece{'s'*(other!=1)} of ink" if other else ''
     say(f"{escape(path)}: {n} digit{'s'*(n!=1)}{others}\n{_page_text(page)}")
 
 # %% ../nbs/cli.ipynb #80aea44a

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from digit_recognizer.core.files import InputError
-from digit_recognizer.core.tables import PIXELS, check_columns, read_blocks, read_csv, spans, write_csv
+from digit_recognizer.core.tables import PIXELS, _read_header, read_blocks, read_csv, spans, write_csv
 from digit_recognizer.data import Digits, export_csv, load_digits
 
 JUNK = ("", " ", "-1", "256", "255", "0", "9", "10", "1.0", "1e2", "nan", "+7", "007", "0x1", "1_0", "#", "\u0663", "\u00bd", "\ufeff",
@@ -126,7 +126,7 @@ def test_line_ends_and_chunk_sizes(tmp_path, request):
         if chunks != [None]:
             inside = {at for span in chunks for at in span}
             assert not any(raw[at - 1 : at + 1] == b"\r\n" for at in inside), "a chunk begins between \\r and \\n"
-            assert (chunks[0][0], chunks[-1][1]) == (check_columns(path, False), len(raw))
+            assert (chunks[0][0], chunks[-1][1]) == (_read_header(path, False)[0], len(raw))
 
     check()
 

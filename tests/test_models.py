@@ -20,7 +20,7 @@ from processes import start
 
 from digit_recognizer.core.files import InputError
 from digit_recognizer.data import load_embedded
-from digit_recognizer.runs.export import FORMATS, LiteModel, checksums, fastest_file
+from digit_recognizer.runs.export import FORMATS, LiteModel, checksums, fastest_file, fastest_model
 from digit_recognizer.runs.folder import load_run, pretrained_run
 from digit_recognizer.runs.models import check_model, failure_reason, load_model, read_model
 
@@ -78,7 +78,7 @@ def virtual(f):
     name, shape = first_kernel(f)
     del f[name]
     layout = h5py.VirtualLayout(shape, "float32")
-    layout[:] = h5py.VirtualSource("/tmp/secret.h5", "w", shape=shape)
+    layout[:] = h5py.VirtualSource("/secret.h5", "w", shape=shape)
     f.create_virtual_dataset(name, layout)
 
 
@@ -150,7 +150,7 @@ DANGEROUS = {
     "external dataset": lambda: replace_kernel(external=lambda size: [("/etc/passwd", 0, size)]),
     "external dataset in groups": lambda: weights_with(hidden),
     "virtual dataset": lambda: weights_with(virtual),
-    "external link": lambda: linked(h5py.ExternalLink("/tmp/secret.h5", "/w")),
+    "external link": lambda: linked(h5py.ExternalLink("/secret.h5", "/w")),
     "soft link": lambda: linked(h5py.SoftLink("/optimizer")),
     "compressed": lambda: replace_kernel(compression="gzip"),
     "cycle": lambda: weights_with(cycle),
@@ -395,7 +395,7 @@ def test_a_changed_byte_of_an_export_is_never_loaded(lite):
         with pytest.raises(InputError, match="has changed since it was written"):
             LiteModel(path)
         with pytest.raises(InputError, match="has changed since it was written"):
-            fastest_file(load_run(lite))
+            fastest_model(load_run(lite))
     (lite / "test.csv").write_text("\n".join([",".join(f"pixel{i}" for i in range(784)), ",".join(["0"] * 784)]) + "\n")
     told = command(["predict", lite, lite / "test.csv", "--out", lite / "out.csv", "--quiet"])
     assert (told.returncode, told.stdout, told.stderr.count("\n")) == (2, "", 1), told.stderr

@@ -1,12 +1,13 @@
-"""Digits on paper: lines, edges, shadows and dots beside them change nothing or make a doubt; one bad picture costs
-nothing of the others."""
+"""Digits on paper: lines, edges, shadows and dots beside them change nothing or make a doubt; one bad picture does not
+affect the others."""
 import csv
 import os
 import shutil
+import time
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from processes import run
@@ -15,7 +16,9 @@ from digit_recognizer.core.files import InputError
 from digit_recognizer.data import load_embedded
 from digit_recognizer.images.normalise import normalise
 from digit_recognizer.images.paper import find_lines
-from digit_recognizer.images.pieces import find_pieces, join_components
+from digit_recognizer.images.pieces import (
+    POINT, _are_dashes, _group_pieces, _large_components, _loose_bars, find_pieces, join_components, reading_order
+)
 from digit_recognizer.images.read import (
     DOUBT_CONFIDENCE, READING_COLUMNS, SURE_CONFIDENCE, left_out, list_pictures, open_picture, read_files, read_picture, write_readings
 )
@@ -67,7 +70,7 @@ def photo(ink, seed=0):
 
 
 def answers(picture, model):
-    "What was read, line by line, with ? behind a doubt; the largest confidence of a doubt that is not the model's own."
+    "What was read, line by line, with ? behind a doubt; doubts and low confidences must agree."
     page = read_picture(picture, model)
     assert all(r.confidence <= DOUBT_CONFIDENCE for r in page.readings if r.piece.doubt)
     assert all(bool(r.doubt) == (r.confidence < SURE_CONFIDENCE) for r in page.readings)
@@ -92,6 +95,37 @@ def test_grouping_does_not_depend_on_order(boxes, usual, random):
     assert sorted(sum(groups, [])) == list(range(len(boxes)))
     for group, box in zip(groups, joined):
         assert [*boxes[group, :2].min(0), *boxes[group, 2:].max(0)] == box.tolist()
+
+
+stacks = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 150), st.integers(1, 40), st.sampled_from([1, 2, 3, 5, 8, 40])), min_size=1, max_size=12
+).map(lambda rows: np.array([(x, y, x + w, y + h) for x, y, w, h in rows]))
+TOWER = np.array([[6, 0, 18, 3], [0, 6, 24, 18], [2, 24, 27, 64]])  # a bar above a bar above a digit
+
+
+@settings(max_examples=300, deadline=None)
+@example(TOWER, 40)
+@given(stacks | boxes_of_components, st.integers(10, 60))
+def test_no_ink_is_lost_or_used_twice(boxes, usual):
+    large = _large_components(boxes, usual)
+    used = [int(i) for group in _group_pieces(boxes, usual)[0] for i in group]
+    dashes = _are_dashes(boxes[large], usual) | _are_dashes(boxes[large][:, [1, 0, 3, 2]], usual)
+    small = (boxes[large, 2:] - boxes[large, :2]).max(1) < max(5, usual / 8)
+    assert len(used) == len(set(used))
+    assert set(large[~dashes & ~small]) <= set(used) <= set(large[~dashes])
+
+
+def test_a_bar_belongs_to_the_nearest_digit_below():
+    boxes = np.array([[0, 10, 20, 50], [0, 14, 20, 50], [0, 0, 20, 5]])
+    for order in ([0, 1, 2], [1, 0, 2]):
+        assert np.argwhere(_loose_bars(boxes[order])).tolist() == [[order.index(0), 2]]
+
+
+def test_a_thousand_pieces_are_ordered_in_a_moment():
+    boxes = np.array([[0, 60 * n, 20, 60 * n + 40] for n in range(1000)])
+    began = time.process_time()
+    assert reading_order(boxes) == [[n] for n in range(1000)]
+    assert time.process_time() - began < 2
 
 
 @settings(max_examples=60, deadline=None)
@@ -163,7 +197,29 @@ def test_lines_change_nothing(digits, model, name):
         assert answers(photo(np.maximum(ink, lines * strength), seed), model) == ["27495", "80361"]
 
 
-def test_digits_on_ruled_paper_are_right_or_doubtful(digits, model):
+@pytest.mark.parametrize("rows", [((7,),), ((2, 7),), ((2, 7, 4, 9, 5), (8, 0, 3, 6, 1))])
+def test_a_line_down_does_not_decide_what_a_digit_is(digits, model, rows):
+    for long in (100, 150, 200):
+        for thick in (3, 8, 12):
+            for left in (20, 600):
+                ink = sheet(digits, rows)
+                ink[30:30 + long, left:left + thick] = 1
+                page = read_picture(photo(ink), model)
+                beside = [r for r in page.readings if 40 < r.piece.box[0] < 590]
+                assert [r.digit for r in beside] == list(sum(rows, ())), (long, thick, left)
+                assert all(r.doubt for r in page.readings if r not in beside), "the line is a sure digit"
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_ones_alone_are_digits_and_not_lines(model, n):
+    for high, thick in ((60, 2), (60, 10), (150, 3)):
+        ink = np.zeros((HIGH, WIDE))
+        for k in range(n):
+            ink[50:50 + high, 100 + 90 * k:100 + 90 * k + thick] = 1
+        assert answers(photo(ink), model) == ["1" * n], (high, thick)
+
+
+def test_digits_on_ruled_paper_are_found(digits, model):
     ink = sheet(digits)
     for step, thick in ((33, 1), (47, 2), (61, 3)):
         ruled = ink.copy()
@@ -212,6 +268,24 @@ def test_points_and_commas_are_marks_of_their_line(digits, model, high, wide):
     marks = [p for p in find_pieces(picture) if p.reason]
     assert [p.line for p in marks] == [1, 1, 2, 2]
     assert [p.place for p in marks] == [2, 5, 2, 5]
+
+
+def test_a_dash_is_not_a_point(digits, model, tmp_path):
+    marks = {"a point": np.s_[100:110, 130:140], "a dash": np.s_[72:79, 130:152], "a low dash": np.s_[98:103, 130:152],
+             "a high dot": np.s_[46:56, 130:140]}
+    seen = {}
+    for name, where in marks.items():
+        ink = sheet(digits)
+        ink[where] = 1
+        page = read_picture(photo(ink), model)
+        seen[name] = [p.reason for p in page.others]
+        assert [r.point for r in page.readings] == [name == "a point", *[False] * 9], name
+        assert str(page) == ("2.7495" if name == "a point" else "27495") + "\n80361"
+        with open(write_readings({name: page}, tmp_path / f"{name}.csv"), encoding="utf-8", newline="") as file:
+            assert [row["point"] for row in csv.DictReader(file)] == ["1" if name == "a point" else "", *[""] * 9]
+    assert seen["a point"] == [POINT]
+    for name, start in (("a dash", "a dash"), ("a low dash", "a dash"), ("a high dot", "a small mark")):
+        assert len(seen[name]) == 1 and seen[name][0].startswith(start), (name, seen[name])
 
 
 # 12: what is not a clean digit is a doubt
@@ -324,6 +398,31 @@ def test_what_a_folder_leaves_out_is_counted(folder):
             open_picture(folder / "pipe.png")
 
 
+def test_a_folder_that_cannot_be_listed_is_one_error(folder, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(type(folder), "is_dir", refuse)
+    paths, (error,) = list_pictures([folder])
+    assert (paths, str(error)) == ([], f"{folder}: cannot be read (Permission denied)")
+    assert left_out([folder]) == []
+
+
+@pytest.mark.parametrize("name", ["p", "picture", "drawing", "a: b"])
+def test_errors_name_their_picture(tmp_path, model, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    blot = np.full((300, 300), 255, np.uint8)
+    blot[50:250, 60:240] = 0
+    Image.fromarray(blot).save(name, format="PNG")
+    (error,) = read_files([name], model)[1]
+    assert str(error).startswith(f"{name}: no digit on it; 1 piece of ink, and the largest is a blot"), error
+
+
+def test_an_error_of_the_model_is_not_the_picture_s(folder, model):
+    (error,) = read_files([folder / "1.png"], Failing(model, KeyError("x"), 1))[1]
+    assert "PNG" not in str(error).removeprefix(str(folder)) and "another model" in str(error)
+
+
 class Failing:
     "A model that fails for its n-th picture."
 
@@ -338,7 +437,7 @@ class Failing:
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RecursionError("too deep"), RuntimeError("model"), KeyError("x"), ValueError("no colon"), InputError("odd")])
-def test_one_bad_picture_costs_nothing_of_the_others(folder, model, error):
+def test_one_bad_picture_does_not_affect_the_others(folder, model, error):
     paths = [folder / "1.png", folder / "2.png"]
     shutil.copy(paths[0], folder / "3.png")
     pages, errors = read_files([*paths, folder / "3.png"], Failing(model, error, 2))

@@ -140,6 +140,82 @@ def test_a_damaged_record_is_refused_or_begun_anew(job):
             predict(job)
 
 
+# The folder of a job ------------------------------------------------------------------------------------------------
+
+
+def entries(folder):
+    return {path.name: path.is_file() and path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("names", [["thesis.npy", "notes.txt"], ["000000-000000000000000.npy"], ["review.csv"], [".2024-run.json"], [".hidden/"]])
+def test_a_folder_of_the_user_is_refused_and_untouched(names, job):
+    job.part.mkdir()
+    for name in names:
+        (job.part / name).mkdir() if name.endswith("/") else (job.part / name).write_text("mine")
+    before = entries(job.part)
+    with pytest.raises(InputError, match=r"\.out\.csv\.part already exists; choose another name or delete it first"):
+        predict(job)
+    assert entries(job.part) == before
+
+
+@pytest.mark.parametrize("after", [None, 0, 2])
+def test_what_the_user_puts_into_the_folder_of_a_job_stays(after, job):
+    "The job is finished, stopped without a prediction, or stopped and resumed."
+    users = {"thesis.npy": b"mine", "notes.txt": b"mine", "2024-01.npy": b"mine"}
+
+    def put():
+        for name, content in users.items():
+            (job.part / name).write_bytes(content)
+        if after is not None:
+            raise KeyboardInterrupt
+
+    if after == 0:
+        with patch.object(scoring, "_predict_missing", lambda *args: put()), pytest.raises(KeyboardInterrupt):
+            predict(job)
+    elif after:
+        with pytest.raises(KeyboardInterrupt):
+            predict(job, Stops(after, put))
+        assert np.array_equal(predict(job), job.labels)
+    else:
+        assert np.array_equal(predict(job, Stops(2, put)), job.labels)
+    assert entries(job.part) == users
+
+
+class Killed(BaseException):
+    "A process that does nothing more."
+
+
+def killed_before(step, job, source):
+    "Is a prediction killed before its n-th change of the job's folder? Nothing is done after it."
+
+    def limited(do):
+        def change(path, *args, **options):
+            nonlocal step
+            step -= str(job.part) in str(path)
+            if step < 0 and str(job.part) in str(path):
+                raise Killed
+            return do(path, *args, **options)
+
+        return change
+
+    with patch.multiple(os, **{name: limited(getattr(os, name)) for name in ("mkdir", "replace", "unlink", "rmdir")}):
+        try:
+            predict(job, source=source)
+        except Killed:
+            return True
+    return False
+
+
+def test_killed_at_any_moment_the_same_command_works(job):
+    "The command is resumed, or the folder of the finished job is used again."
+    source, step = job.folder / "2.parquet", 0
+    while killed_before(step, job, source):
+        step += 1
+        assert np.array_equal(predict(job, source=source), job.labels[ROWS:])
+        assert not job.part.exists()
+    assert step > 10 and not job.part.exists()
+
+
 # Files that change --------------------------------------------------------------------------------------------------
 
 
@@ -149,8 +225,11 @@ def test_a_damaged_record_is_refused_or_begun_anew(job):
 def test_a_file_that_changes_between_chunks(change, name, after, job):
     path = job.folder / name
     whole, state = path.read_bytes(), (0, path.stat().st_mtime_ns)
-    with pytest.raises(InputError, match=f"{name}: (changed while it was read; repeat the command|.*)"):
+    chunks = len(split_file(0, path, SIZE))
+    with pytest.raises(InputError) as told:
         predict(job, Stops(min(after, job.chunks), lambda: change(path)))
+    first = f"{chunks} of {job.chunks} chunks cannot be predicted; the others are kept, so correct these and repeat the command: "
+    assert str(told.value) == f"{first}{path}: changed while it was read; repeat the command when nothing writes to it"
     number = list_digit_files(job.folder).index(path) if path.exists() else int(name == "2.parquet")
     assert not list(job.part.glob(f"{number:06}-*"))
     path.write_bytes(whole)
@@ -335,7 +414,7 @@ def test_a_stream_is_copied_and_resumed(name, job):
     counted = Stops(0, interrupt)
     assert np.array_equal(piped(path.read_bytes(), counted), job.labels[n : n + ROWS])
     assert 0 < counted.jobs < len(split_file(0, path, SIZE))
-    with pytest.raises(InputError, match="stdin: the file is empty|stdin: "):
+    with pytest.raises(InputError, match="^stdin: the file is empty; download it again$"):
         piped(b"", SerialExecutor())
     assert not job.part.exists() and cli.stream_number(path) is None
 

@@ -5,6 +5,7 @@ Commands run in a fresh process where their start matters (encodings, pipes); ev
 import csv
 import io
 import os
+import platform
 import resource
 import shlex
 import socket
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -221,20 +223,60 @@ def dead():
     return process.pid
 
 
+def leftover(folder, name, pid, host=platform.node()):
+    "A temporary file that a process has left."
+    with patch("os.getpid", lambda: pid), patch("platform.node", lambda: host):
+        path = files.temporary_path(folder / name)
+    path.write_text("half")
+    return path
+
+
 def test_leftovers_of_killed_processes(dead, tmp_path):
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    kept = [f".{other.pid}-out.csv", f".{dead}-other.csv", f".{dead}-out.csv.bak", ".x-out.csv", "notes", f".{dead}out.csv", ".1-out.csv"]
-    for name in [*kept, f".{dead}-out.csv", f".{dead + 10**9}-out.csv"]:
-        (tmp_path / name).write_text("half")
-    (tmp_path / f".{dead}-run").mkdir()
+    users = {tmp_path / name for name in (f".{dead}-out.csv", ".2024-out.csv", f".{dead}-notes.txt", ".digit_recognizer-out.csv", "notes")}
+    for path in users:
+        path.write_text("mine")
+    kept = {leftover(tmp_path, "out.csv", other.pid), leftover(tmp_path, "out.csv", dead, "another"), *users}
+    later = {leftover(tmp_path, "other.csv", dead), leftover(tmp_path, "out.csv.bak", dead)}
+    for pid in (dead, dead + 10**9, os.getpid()):
+        leftover(tmp_path, "out.csv", pid)
+    left = leftover(tmp_path, "run", dead)
+    left.unlink()
+    left.mkdir()
     with atomic_write(tmp_path / "out.csv") as part:
         part.write_text("whole")
     with atomic_folder(tmp_path / "run"):
         pass
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, "out.csv", "run"}
+    made = {tmp_path / "out.csv", tmp_path / "run"}
+    assert {*tmp_path.iterdir()} == {*kept, *later, *made}
     remove_temporary(tmp_path)
     other.communicate(b"\n")
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, "out.csv", "run"} - {f".{dead}-other.csv", f".{dead}-out.csv.bak"}
+    assert {*tmp_path.iterdir()} == {*kept, *made}
+
+
+def test_leftovers_of_version_0_2_0(dead, tmp_path):
+    "They are removed from a locked folder, by the names of a run's files; other names are the user's."
+    ours = ["run.json", "plan.json", "state.json", "model.keras", "model.onnx.json", "savedmodel", "savedmodel.json", "epoch-12.npz", "test.npz", "curve.csv", "page.html"]
+    users = ["out.csv", "model.keras.bak", "epoch-x.npz", "my-run.json", "train.csv"]
+    for name in ours + users:
+        (tmp_path / f".{dead}-{name}").write_text("half")
+    remove_temporary(tmp_path, "run.json")
+    assert len(list(tmp_path.iterdir())) == len(ours + users)
+    remove_temporary(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {f".{dead}-{name}" for name in users}
+
+
+@pytest.mark.parametrize("host", ["", "a-1-b", "x" * 300, "[*]/.é\n", "é" * 64])
+def test_temporary_names_on_any_machine(host, dead, tmp_path):
+    "They fit, also for the longest names, and are recognised."
+    for name in ("out.csv", "é" * 127, "x" * 251 + ".csv", "7-8-9"):
+        with patch("platform.node", lambda: host):
+            left, other = leftover(tmp_path, name, dead, host), leftover(tmp_path, "another", dead, host)
+            assert left.name.startswith(".digit_recognizer-") and left.suffix == (tmp_path / name).suffix
+            remove_temporary(tmp_path, name)
+            assert [*tmp_path.iterdir()] == [other]
+            remove_temporary(tmp_path)
+        assert not [*tmp_path.iterdir()]
 
 
 def test_a_killed_writer_is_cleaned_up_by_the_next(tmp_path):

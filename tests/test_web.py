@@ -27,8 +27,8 @@ FORWARD = BYTES + """
     for (let i = 0; i < all.length; i += 784) out.push(Array.from(forward(net, all.subarray(i, i + 784))));
     return [out, (performance.now() - began) / out.length];"""
 NORMALISED = BYTES + """
-    const grey = bytes(text), pixels = new Uint8Array(4 * grey.length);
-    grey.forEach((p, i) => pixels.set([p, p, p, 255], 4 * i));
+    const values = bytes(text), pixels = channels === 4 ? values : new Uint8Array(4 * values.length);
+    if (channels !== 4) values.forEach((p, i) => pixels.set([p, p, p, 255], 4 * i));
     try { return {seen: Array.from(normalise(toGrey(pixels, w, h)).v)}; }
     catch (e) { if (e instanceof Refusal) return {refused: `drawing: ${e.message}`}; throw e; }"""
 OPENED = """async png => { await open(new Blob([Uint8Array.from(atob(png), c => c.charCodeAt(0))], {type: 'image/png'}));
@@ -147,8 +147,9 @@ def test_golden_examples(page, root):
     assert golden["normaliser"] == NORMALISER == page.evaluate("NORMALISER")
     assert golden["limits"] == page.evaluate(LIMITS_SEEN)
     for e in golden["examples"]:
-        h, w = e["shape"]
-        found = page.evaluate(f"([text, w, h]) => {{{NORMALISED}}}", [encoded(decoded(e["picture"])), w, h])
+        h, w, *channels = e["shape"]
+        args = [encoded(decoded(e["picture"])), w, h, *channels]
+        found = page.evaluate(f"([text, w, h, channels]) => {{{NORMALISED}}}", args)
         assert e.get("refused") == found.get("refused"), e["name"]
         if "seen" in e:
             apart = abs(np.array(found["seen"]) - decoded(e["seen"]).astype(int)).max()
@@ -175,6 +176,13 @@ def test_pictures_are_read(page, digits):
     x, y = digits.x_test[1000:1100], digits.y_test[1000:1100]
     answers = read_pictures(page, x, np.random.default_rng(0))
     assert sum(a == b for a, b in zip(answers, y)) >= 98
+
+
+@pytest.mark.parametrize("level", [0, 200, 255])
+def test_a_pen_on_a_transparent_picture_is_read(page, digits, level):
+    ink = blown_up(digits.x[0], 9)
+    picture = np.dstack([np.full((*ink.shape, 3), level, np.uint8), ink])
+    assert answer(page.evaluate(OPENED, png(picture))) == digits.y[0]
 
 
 def skeleton(ink):

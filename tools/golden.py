@@ -120,6 +120,13 @@ def near_limits(digits, first):
     return pictures | {"two bars, one 62.5 % as high": enlarged(bars, 20)}
 
 
+def transparent_pictures(digits, first):
+    "A black and a white pen on a transparent picture: red, green, blue and opacity."
+    ink = placed(digits.x[first[5]], 3, (5, 9, 7, 12), soft=True)
+    return {f"a 5 in {name} on a transparent picture": np.dstack([np.full((*ink.shape, 3), level, np.uint8), ink])
+            for name, level in (("black", 0), ("white", 255))}
+
+
 def example(name, picture):
     "A picture, and what the normaliser makes of it."
     facts = {"name": name, "shape": list(picture.shape), "picture": packed(picture)}
@@ -134,6 +141,7 @@ def examples():
     digits, rng = load_embedded(), np.random.default_rng(6)
     first = [int(np.flatnonzero(digits.y == d)[k]) for k in (0, 1) for d in range(10)]
     pictures = digit_pictures(digits, first, rng) | other_pictures(digits, first, rng) | near_limits(digits, first)
+    pictures |= transparent_pictures(digits, first)
     return [example(name, picture) for name, picture in pictures.items()]
 
 

@@ -22,7 +22,7 @@ from .robustness import CORRUPTIONS, ROBUSTNESS_DIGITS
 from .robustness import ood_answers, plot_robustness, robustness
 from ..core.backend import silence_tensorflow
 from ..core.console import shell_quote
-from ..core.copies import copies_summary, find_copies
+from ..core.copies import COPY_DISTANCE, copies_summary, find_copies
 from ..core.docments import add_docments
 from ..core.figures import plot_curve
 from ..core.files import InputError, atomic_write, check_new_file
@@ -111,9 +111,13 @@ def _copies_text(
     found:dict, # of `copies_summary`
 )->str:
     "How many copies were found among some digits."
-    return (f"Of the {found['compared']:,} {what}, each compared with {found['among']:,} others, "
-            f"{found['exact']:,} are exact copies and {found['near']:,} near ones "
+    return (f"Among the {found['compared']:,} {what}, each compared with {found['among']:,} others, "
+            f"the search found {found['exact']:,} exact and {found['near']:,} near copies "
             f"(within {found['within']:g} grey levels).")
+
+# %% ../../nbs/analysis/report.ipynb #d675cc08
+_REHEARSAL = ("It is a rehearsal: these digits are MNIST, which holds Kaggle's answers, "
+              "so do not claim its score as a leaderboard score.")
 
 # %% ../../nbs/analysis/report.ipynb #922580e3
 def _claim_text(
@@ -124,9 +128,7 @@ def _claim_text(
     text = ""
     if copied: text += (" The network was shown the answer to a copy, so its reading of one proves nothing. "
                         "Remove the copies from train.csv and train again.")
-    if rehearsal: text += (" The labelled digits are MNIST's, and not those of Kaggle's train.csv. MNIST "
-                           "holds the answers to Kaggle's test set, so this run is a rehearsal: do not claim "
-                           "its score as a leaderboard score.")
+    if rehearsal: text += f" {_REHEARSAL}"
     return text or " Copies that were scaled or turned would not be found."
 
 # %% ../../nbs/analysis/report.ipynb #12fbf0b2
@@ -337,6 +339,14 @@ def _failure_sentence(
             f"the least sure {sent['to a person']:.0f} digits go to a person, {sent['errors left']:.0f} "
             "mistakes are left.")
 
+# %% ../../nbs/analysis/report.ipynb #b28915e3
+def _are_copies(
+    n:int,    # how many are, 1 or more
+    what:str, # singular, what they are copies of
+)->str:
+    "A verb and its object, in the right number."
+    return f'is a copy of a {what}' if n==1 else f'are copies of {what}s'
+
 # %% ../../nbs/analysis/report.ipynb #bc46d886
 def _claim_sentence(
     run:Run,     # a finished run
@@ -344,13 +354,12 @@ def _claim_sentence(
 )->str:
     "What can be claimed."
     copied, known = (leaked[key]['exact']+leaked[key]['near'] for key in ('to predict', 'validation'))
-    if known: return (f"{known:,} validation digits are copies of training digits: that score is too high; "
+    if known: return (f"{known:,} of {leaked['validation']['compared']:,} validation digits "
+                      f"{_are_copies(known, 'training digit')}: that score is too high; "
                       "remove the copies from train.csv and train again.")
-    if copied: return (f"{copied:,} of {leaked['to predict']['compared']:,} digits to predict are copies of "
-                       "labelled ones: a score on them shows nothing.")
-    if run.info['data']['rehearsal']:
-        return ("It is a rehearsal: these digits are MNIST, which holds Kaggle's answers, "
-                "so do not claim its score as a leaderboard score.")
+    if copied: return (f"{copied:,} of {leaked['to predict']['compared']:,} digits to predict "
+                       f"{_are_copies(copied, 'labelled digit')}: a score on them shows nothing.")
+    if run.info['data']['rehearsal']: return _REHEARSAL
     return ("No image to be predicted was found to be a copy of a labelled one, which an honest score needs "
             "(scaled or turned copies are not looked for).")
 
@@ -483,7 +492,8 @@ def _fill_template(
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
     pages = Environment(loader=PackageLoader('digit_recognizer', 'analysis'), autoescape=True)
-    return pages.get_template('report.html.jinja').render(plotly_js=Markup(get_plotlyjs()), **values)
+    return pages.get_template('report.html.jinja').render(
+        plotly_js=Markup(get_plotlyjs()), copy_distance=f'{COPY_DISTANCE:g}', **values)
 
 # %% ../../nbs/analysis/report.ipynb #edcedaaf
 def write_report(

@@ -27,7 +27,7 @@ from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, check_new_file
 from ..core.jobs import progress_bar
 from ..core.predict import predict
-from .pieces import Piece, find_pieces, reduce_picture
+from .pieces import POINT, Piece, find_pieces, reduce_picture
 
 # %% ../../nbs/images/read.ipynb #195dd895
 KINDS = {'PNG': ('.png',), 'JPEG': ('.jpg', '.jpeg'), 'TIFF': ('.tif', '.tiff'),
@@ -118,7 +118,7 @@ def open_picture(
 # %% ../../nbs/images/read.ipynb #6769a0bf
 READ_BATCH = 64       # digits at a time; always the same number, since Keras compiles anew for each
 SURE_CONFIDENCE = .9  # an answer with less is a doubt
-DOUBT_CONFIDENCE = .5 # the most that a digit gets which is not clean or touches something
+DOUBT_CONFIDENCE = .5 # upper bound for a doubtful digit
 
 # %% ../../nbs/images/read.ipynb #6a2e3b53
 @dataclass(frozen=True)
@@ -127,23 +127,12 @@ class Reading:
     digit:int        # 0-9
     confidence:float # the model's probability of it; at most `DOUBT_CONFIDENCE` for a doubtful piece
     piece:Piece      # where, and what the model saw
+    point:bool=False # does a decimal point or comma follow?
 
     @property
     def doubt(self)->str: # '' for none
         "Why the answer is a doubt."
         return self.piece.doubt or ('low confidence' if self.confidence<SURE_CONFIDENCE else '')
-
-# %% ../../nbs/images/read.ipynb #98cf0917
-def _is_point(
-    before:Piece, # a digit
-    after:Piece,  # the next digit of its line
-    others:list,  # `Piece`s that cannot be a digit
-)->bool:
-    "Is one small mark between two digits, low on their line?"
-    marks = [p for p in others if p.line==before.line and before.place<p.place<after.place]
-    if len(marks)!=1 or not marks[0].reason.startswith('a point'): return False
-    low = [piece.box[1]+2*piece.box[3] for piece in (before, after)] # thirds: two of three from the top
-    return (marks[0].box[1]+marks[0].box[3])/2>=sum(low)/6
 
 # %% ../../nbs/images/read.ipynb #3a5d8c5a
 @dataclass(frozen=True)
@@ -163,16 +152,17 @@ class Page:
         "How many digits are doubtful, and why."
         return dict(Counter(r.doubt for r in self.readings if r.doubt))
 
-    @property
-    def points(self)->set: # of (line, place) of the digit before
-        "Where a decimal point or comma stands."
-        pairs = [(a.piece, b.piece) for line in self.lines for a, b in zip(line, line[1:])]
-        return {(a.line, a.place) for a, b in pairs if _is_point(a, b, self.others)}
-
     def __str__(self):
-        points = self.points
-        return '\n'.join(''.join(f"{r.digit}{'.'*((r.piece.line, r.piece.place) in points)}" for r in line)
-                         for line in self.lines)
+        return '\n'.join(''.join(f"{r.digit}{'.'*r.point}" for r in line) for line in self.lines)
+
+# %% ../../nbs/images/read.ipynb #6de9b122
+def _have_points(
+    pieces:list[Piece], # of a picture, in reading order
+)->list: # of bool, one for each piece
+    "Does a decimal point or comma follow each piece?"
+    threes = zip(pieces, pieces[1:], pieces[2:])
+    between = [a.line==c.line and not a.reason and b.reason==POINT and not c.reason for a, b, c in threes]
+    return (between+[False, False])[:len(pieces)]
 
 # %% ../../nbs/images/read.ipynb #83f25c6d
 def _check_any_digit(
@@ -182,7 +172,8 @@ def _check_any_digit(
     if any(not p.reason for p in pieces): return
     largest = max(pieces, key=lambda p: p.box[3]-p.box[1], default=None)
     reason = f"the largest is {largest.reason}" if largest else "all are too small"
-    raise InputError(f"picture: no digit on it; {len(pieces)} pieces of ink, and {reason}; "
+    ink = f"{len(pieces)} piece{'s'*(len(pieces)!=1)} of ink"
+    raise InputError(f"picture: no digit on it; {ink}, and {reason}; "
                      "if the paper lies on something, cut that off")
 
 # %% ../../nbs/images/read.ipynb #af9d5d16
@@ -193,12 +184,13 @@ def read_picture(
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
     pieces = find_pieces(picture)
     _check_any_digit(pieces)
-    good = [p for p in pieces if not p.reason]
+    good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     imgs = np.stack([p.img for p in good])
     imgs = np.pad(imgs, ((0, -len(imgs)%READ_BATCH), (0, 0), (0, 0)))
     proba = predict(model, imgs, READ_BATCH, check=False)[:len(good)]
-    readings = [Reading(int(row.argmax()), min(float(row.max()), DOUBT_CONFIDENCE if p.doubt else 1.), p)
-                for row, p in zip(proba, good)]
+    bounds = [DOUBT_CONFIDENCE if p.doubt else 1. for p in good]
+    readings = [Reading(int(row.argmax()), min(float(row.max()), bound), p, point)
+                for row, bound, p, point in zip(proba, bounds, good, points)]
     return Page(readings, [p for p in pieces if p.reason])
 
 # %% ../../nbs/images/read.ipynb #0cc3fc1c
@@ -245,19 +237,30 @@ def _why_left_out(
     if not path.is_file(): return 'not a regular file'
     return '' if path.suffix.lower() in PICTURE_SUFFIXES+FOREIGN_SUFFIXES else 'not a picture'
 
+# %% ../../nbs/images/read.ipynb #ae6fea73
+def _list_folder(
+    folder:str|Path,
+)->tuple[list[Path], dict, str]: # its pictures; why -> names left out; what is wrong with it, or ''
+    "The pictures of a folder, and what else is in it."
+    found:dict = {'': []}
+    try:
+        for path in sorted(Path(folder).iterdir()): found.setdefault(_why_left_out(path), []).append(path)
+    except OSError as e: return [], {}, f"cannot be read ({e.strerror})"
+    pictures = found.pop('')
+    wrong = '' if pictures else f"a folder without pictures; expected {', '.join(PICTURE_SUFFIXES)}"
+    return pictures, {why: [path.name for path in paths] for why, paths in found.items()}, wrong
+
 # %% ../../nbs/images/read.ipynb #65ed0371
 def left_out(
     names:list, # files, folders and patterns
 )->list[str]: # a line for each folder of which something is left out
     "How many entries of folders are not read, and why."
     lines = []
-    for folder in (Path(name) for name in names if os.access(name, os.R_OK) and Path(name).is_dir()):
-        left:dict = {}
-        for path in sorted(folder.iterdir()): left.setdefault(_why_left_out(path), []).append(path.name)
-        left.pop('', None)
+    for folder in filter(os.path.isdir, names):
+        left = _list_folder(folder)[1]
         parts = [f"{len(some)} {why} ({', '.join(some[:3])}{', …' if len(some)>3 else ''})"
                  for why, some in left.items()]
-        if parts: lines.append(f"{folder}: {sum(map(len, left.values()))} left out: {', '.join(parts)}")
+        if parts: lines.append(f"{Path(folder)}: {sum(map(len, left.values()))} left out: {', '.join(parts)}")
     return lines
 
 # %% ../../nbs/images/read.ipynb #8da06456
@@ -265,10 +268,9 @@ def _expand(
     name:str, # a file, a folder or a pattern
 )->tuple[list[Path], str]: # its paths; what is wrong with the name, or ''
     "The files that a name stands for."
-    if Path(name).is_dir():
-        try: paths = sorted(path for path in Path(name).iterdir() if not _why_left_out(path))
-        except OSError as e: return [], f"cannot be read ({e.strerror})"
-        return paths, '' if paths else f"a folder without pictures; expected {', '.join(PICTURE_SUFFIXES)}"
+    if os.path.isdir(name):
+        paths, _, wrong = _list_folder(name)
+        return paths, wrong
     if has_magic(name) and not Path(name).exists():
         paths = sorted(Path(p) for p in glob(name) if Path(p).is_file())
         return paths, '' if paths else "no file has such a name"
@@ -307,10 +309,12 @@ def _explain(
     "The error of one picture, with its name."
     text = str(error)
     if isinstance(error, InputError):
-        return error if text.startswith(str(path)) else InputError(f"{path}: {text.split(': ', 1)[-1]}")
+        named = text.startswith(f'{path}: ')
+        return error if named else InputError(f"{path}: {re.sub('^(picture|drawing): ', '', text)}")
     if isinstance(error, MemoryError): return InputError(f"{path}: not enough memory; make it smaller")
     if isinstance(error, OSError): return InputError(f"{error.filename or path}: {error.strerror or text}")
-    return InputError(f"{path}: reading it failed ({type(error).__name__}: {text[:60]}); save it anew as PNG")
+    return InputError(f"{path}: reading it failed ({type(error).__name__}: {text[:60]}); "
+                      "try another picture, then another model")
 
 # %% ../../nbs/images/read.ipynb #2221baf2
 def _write_annotated(
@@ -344,7 +348,8 @@ def read_files(
 
 # %% ../../nbs/images/read.ipynb #5e73c135
 READING_COLUMNS = ('file', 'line', 'place', 'digit', 'confidence', 'left', 'top', 'right', 'bottom',
-                   'doubt') # why the answer is a doubt; empty for a sure one
+                   'doubt', # why the answer is a doubt; empty for a sure one
+                   'point') # 1 where a decimal point or comma follows; else empty
 
 # %% ../../nbs/images/read.ipynb #3c6a1a47
 def write_readings(
@@ -357,7 +362,7 @@ def write_readings(
         out.writerow(READING_COLUMNS)
         for name, page in pages.items():
             out.writerows([safe_cell(name), r.piece.line, r.piece.place, r.digit, f'{r.confidence:.4f}',
-                           *r.piece.box, r.doubt] for r in page.readings)
+                           *r.piece.box, r.doubt, 1 if r.point else ''] for r in page.readings)
     return Path(path)
 
 # %% ../../nbs/images/read.ipynb #75369474

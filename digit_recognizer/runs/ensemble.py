@@ -17,14 +17,14 @@ from ..core.backend import silence_tensorflow
 from ..core.docments import add_docments
 from ..core.console import shell_quote
 from ..core.files import InputError
-from ..core.jobs import ChildError, ChildExecutor, Executor, SerialExecutor, progress_bar
+from ..core.jobs import ChildExecutor, Executor, SerialExecutor, progress_bar
 from ..core.recipe import Recipe
 from ..data import Digits
 from ..model import ensemble
 from ..preprocess import steps_per_epoch
 from digit_recognizer.runs.folder import (
-    PLAN, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits, load_run, lock_run,
-    read_plan)
+    PLAN, PlanError, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits, load_run,
+    lock_run, read_plan)
 from .pipeline import finish_run, run_info, strategy_info, train_or_resume, write_results
 
 # %% ../../nbs/runs/ensemble.ipynb #ac6b6cc8
@@ -142,12 +142,9 @@ def _finish_ensemble(
     executor:Executor, # trains the members
 )->Run:
     "Train what is missing, and combine all."
-    try:
-        with lock_run(todo.out), silence_tensorflow():
-            if not (todo.out/'run.json').exists():
-                _combine_members(todo, _train_members(todo, progress, executor))
-    except ChildError as e:
-        raise ChildError(f"{e}; resume with: digit_recognizer run --resume {shell_quote(todo.out)}") from None
+    with lock_run(todo.out), silence_tensorflow():
+        if not (todo.out/'run.json').exists():
+            _combine_members(todo, _train_members(todo, progress, executor))
     return load_run(todo.out)
 
 # %% ../../nbs/runs/ensemble.ipynb #e5a07c31
@@ -184,15 +181,15 @@ def _check_conditions(
     settings:dict, # what TensorFlow starts with
     strategy:dict, # as of `strategy_info`
 ):
-    "Raise `InputError` unless a run can be resumed as it was begun."
+    "Raise `PlanError` unless a run can be resumed as it was begun."
     if digits.fingerprint!=plan['fingerprint']:
-        raise InputError(f"{out}: was begun with other digits; give those")
+        raise PlanError(f"{out}: was begun with other digits; give those")
     if plan['settings']!=settings:
-        raise InputError(f"{out}: was begun with {plan['settings']}, not with {settings} as here; "
-                         f"resume it with: digit_recognizer run --resume {shell_quote(out)}")
+        raise PlanError(f"{out}: was begun with {plan['settings']}, not with {settings} as here; "
+                        f"resume it with: digit_recognizer run --resume {shell_quote(out)}")
     if plan['strategy']!=strategy:
-        raise InputError(f"{out}: was begun by {plan['strategy'] or 'a single process'}, "
-                         f"not by {strategy or 'a single process'}; resume it with the same --strategy")
+        raise PlanError(f"{out}: was begun by {plan['strategy'] or 'a single process'}, "
+                        f"not by {strategy or 'a single process'}; resume it with the same --strategy")
 
 # %% ../../nbs/runs/ensemble.ipynb #2c84b29e
 def resume_run(
@@ -201,14 +198,16 @@ def resume_run(
     digits:Digits|None=None, # the planned ones, where they were read already
     executor:Executor=ChildExecutor(), # trains the members of an ensemble
     strategy=None,           # tf.distribute.Strategy whose devices share the training of one network
+    plan:dict|None=None,     # from `read_plan`, where it was read already
 )->Run: # the same that an uninterrupted run gives
     "Resume an interrupted run; raises `InputError` where there is none, or its digits have changed."
     out = Path(out).resolve()
-    plan, digits = read_plan(out), digits or load_planned_digits(out)
+    plan = plan or read_plan(out)
+    digits = digits or load_planned_digits(out, plan)
     _check_conditions(out, plan, digits, executor.settings, strategy_info(strategy))
     try: recipe = Recipe(**plan['recipe'])
     except TypeError as e:
-        raise InputError(f"{out/PLAN}: cannot be understood ({e}); start a new run") from None
+        raise PlanError(f"{out/PLAN}: cannot be understood ({e}); start a new run") from None
     if plan['members']==1: return finish_run(out, digits, recipe, progress, strategy=strategy)
     return _finish_ensemble(_Ensemble(out, digits, recipe, plan['members']), progress, executor)
 

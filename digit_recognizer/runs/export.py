@@ -31,7 +31,7 @@ from ..core.predict import predict
 from ..data import load_embedded
 from ..images.normalise import NORMALISER
 from .folder import Run
-from .models import failure_reason, read_checksum, read_model, read_object
+from .models import check_shapes, failure_reason, read_checksum, read_model, read_object
 
 # %% ../../nbs/runs/export.ipynb #57f87a1c
 @contextmanager
@@ -88,17 +88,6 @@ def checksums(
     names = [p.relative_to(path) for p in sorted(path.rglob('*')) if p.is_file()]
     return {name.as_posix(): sha256(path/name) for name in names if not any(n[0]=='.' for n in name.parts)}
 
-# %% ../../nbs/runs/export.ipynb #aa2254c7
-def _check_shapes(
-    path:str|Path, # the model's file
-    takes:list,    # shape of its input
-    gives:list,    # shape of its output
-):
-    "Raise `InputError` unless a model takes images and gives ten probabilities."
-    if (takes[1:], gives[1:])!=([28, 28, 1], [10]):
-        raise InputError(f"{path}: not one of our models: it takes {takes} and gives {gives}; "
-                         "expected n images of 28 × 28 × 1 and n rows of 10")
-
 # %% ../../nbs/runs/export.ipynb #7aea99ca
 @contextmanager
 def _library_errors(
@@ -135,7 +124,7 @@ class LiteModel:
         self.path = path
         self.interpreter = _litert_interpreter(path, read_model(path) if content is None else content)
         takes, gives = self.interpreter.get_input_details()[0], self.interpreter.get_output_details()[0]
-        _check_shapes(path, takes['shape'].tolist(), gives['shape'].tolist())
+        check_shapes(path, *((None, *end['shape'].tolist()[1:]) for end in (takes, gives)))
         self.input, self.output = takes['index'], gives['index']
         self.shape:tuple|None = None # of the batch that the interpreter is prepared for
 
@@ -187,7 +176,8 @@ class OnnxModel:
         path:str|Path, # an .onnx file
     ):
         self.path, self.session = path, _onnx_session(path)
-        _check_shapes(path, self.session.get_inputs()[0].shape, self.session.get_outputs()[0].shape)
+        ends = self.session.get_inputs()[0], self.session.get_outputs()[0]
+        check_shapes(path, *((None, *end.shape[1:]) for end in ends))
 
     def predict_on_batch(self,
         x:np.ndarray, # pixels 0-255, (n, 28, 28, 1)
@@ -234,7 +224,7 @@ class SavedModel:
         with _library_errors(path, 'TensorFlow'):
             signature = self.module.signatures['serving_default']
             specs = signature.structured_input_signature[1], signature.structured_outputs
-            _check_shapes(path, *(list(next(iter(spec.values())).shape) for spec in specs))
+            check_shapes(path, *((None, *next(iter(spec.values())).shape[1:]) for spec in specs))
 
     def predict_on_batch(self,
         x:np.ndarray, # pixels 0-255, (n, 28, 28, 1)
@@ -378,17 +368,15 @@ def export_run(
 def fastest_file(
     run:Run, # a finished run
 )->Path: # model.tflite where it exists and can be used, otherwise model.keras
-    "The file to predict with; raises `InputError` if it has changed since it was written."
+    "The file to predict with; it is not read, so its checksum is not compared yet."
     lite = run.folder/FORMATS['litert'][0]
-    file = lite if lite.exists() and find_spec('ai_edge_litert') else run.folder/'model.keras'
-    read_model(file)
-    return file
+    return lite if lite.exists() and find_spec('ai_edge_litert') else run.folder/'model.keras'
 
 # %% ../../nbs/runs/export.ipynb #1dbec515
 def fastest_model(
     run:Run, # a finished run
 )->Any: # LiteModel or Keras model
-    "The model to predict with."
+    "The model to predict with; raises `InputError` if its file has changed since it was written."
     file = fastest_file(run)
     return run.model if file.suffix=='.keras' else LiteModel(file)
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['FORMAT', 'FILES', 'MAKE_AGAIN', 'CURVE', 'PLAN', 'read_arrays', 'read_curve', 'read_file', 'Run', 'is_finished',
-           'load_run', 'pretrained_run', 'save_run', 'create_run', 'read_plan', 'reload_digits', 'load_planned_digits',
-           'lock_run', 'digits_maker', 'free_folder', 'check_visible']
+           'load_run', 'pretrained_run', 'save_run', 'PlanError', 'create_run', 'read_plan', 'reload_digits',
+           'load_planned_digits', 'lock_run', 'digits_maker', 'free_folder', 'check_visible']
 
 # %% ../../nbs/runs/folder.ipynb #54e7d49b
 import hashlib
@@ -34,6 +34,7 @@ from ..core.files import (InputError, atomic_folder, atomic_write, check_file, c
                                          lock_folder, remove_temporary, sha256)
 from ..core.jobs import Executor, SerialExecutor, read_json, read_record, write_record
 from ..core.predict import check_proba
+from ..core.recipe import Recipe
 from ..data import Digits, load_digits, with_corrections
 from .models import LARGEST_UNPACKED, check_unpacked_size, load_model, save_model
 from .records import PlanRecord, RunRecord, check_facts, record_checksum
@@ -66,7 +67,7 @@ def read_arrays(
 )->dict: # name -> array
     "Read arrays that cannot hold code; raises `InputError` for a damaged or foreign file."
     try:
-        check_unpacked_size(path)
+        check_unpacked_size(path, io.BytesIO(data))
         with zipfile.ZipFile(io.BytesIO(data)) as z: return {name: _read_array(z, name) for name in names}
     except InputError: raise
     except Exception as e: # damaged bytes can raise anything
@@ -173,6 +174,14 @@ class Run:
         return load_model(self.folder/'model.keras') # which compares the checksum too
 
     @cached_property
+    def recipe(self)->Recipe:
+        "How it was trained; raises `InputError` for a recipe of another version."
+        try: return Recipe(**self.info['recipe'])
+        except TypeError as e:
+            raise InputError(f"{self.folder/'run.json'}: its recipe cannot be understood ({e}); "
+                             "use the version of digit_recognizer that wrote it") from None
+
+    @cached_property
     def curve(self): # DataFrame, a row an epoch
         "The learning curve."
         return read_curve(self.folder/'curve.csv', self.read('curve.csv'), 'members' in self.info)
@@ -275,6 +284,10 @@ def save_run(
     write_record(folder/'run.json', {**facts, 'checksum': record_checksum(facts)})
     return load_run(folder)
 
+# %% ../../nbs/runs/folder.ipynb #e27b3ed7
+class PlanError(InputError):
+    "What was asked does not fit the folder or its plan; the message has the step that helps."
+
 # %% ../../nbs/runs/folder.ipynb #e94b1d62
 def _digits_facts(
     digits:Digits, # to be learnt from
@@ -296,13 +309,10 @@ def create_run(
     "Make a run's folder, with its plan; raises `InputError` if `out` exists or cannot be made."
     out = Path(out).resolve()
     if out.exists():
-        raise InputError(f"{out} already exists; choose another name, delete it first, or use --resume")
+        raise PlanError(f"{out} already exists; choose another name, delete it first, or use --resume")
     plan = {'format': FORMAT, 'recipe': recipe, 'members': members, 'whole': whole, **_digits_facts(digits),
             'settings': settings or backend_settings(), 'strategy': strategy or {}}
-    try:
-        with atomic_folder(out) as part: write_record(part/PLAN, plan)
-    except OSError as e:
-        raise InputError(f"{out}: cannot be made ({e.strerror}); choose another name") from None
+    with atomic_folder(out) as part: write_record(part/PLAN, plan)
     return out
 
 # %% ../../nbs/runs/folder.ipynb #0a7d6f21
@@ -346,10 +356,10 @@ def reload_digits(
 
 # %% ../../nbs/runs/folder.ipynb #89cb2d34
 def load_planned_digits(
-    out:str|Path, # the folder of an interrupted run
+    out:str|Path, # the folder of an interrupted run, for the error
+    plan:dict,    # from `read_plan`
 )->Digits:
-    "Read the digits of an interrupted run again; raises `InputError` without a plan, or for other digits."
-    plan = read_plan(out)
+    "Read the digits of an interrupted run again; raises `InputError` where they have changed."
     try: return reload_digits(plan['source'], plan['corrections'], plan['fingerprint'])
     except InputError as e: raise InputError(f"{out}: {e}") from None
 
@@ -377,7 +387,9 @@ def digits_maker(
     executor:Executor, # that will run the jobs
 )->Callable: # without arguments; returns the digits where the jobs run
     "The digits as what all jobs share, for `Executor.map`."
-    if isinstance(executor, SerialExecutor): return lambda: digits
+    if isinstance(executor, SerialExecutor):
+        _ = digits.copies, digits.rehearsal # cached, so they are sent to child processes with the digits
+        return lambda: digits
     facts = _digits_facts(digits)
     try: reload_digits(**facts)
     except InputError: return partial(_same, digits) # cannot be read again, so they are sent

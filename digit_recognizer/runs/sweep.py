@@ -12,11 +12,11 @@ from itertools import product
 from pathlib import Path
 
 # %% ../../nbs/runs/sweep.ipynb #ca10991e
-from ..core.console import safe_cell, shell_quote
+from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import BusyError, InputError, atomic_write, lock_folder
-from ..core.jobs import (ChildError, ChildExecutor, Executor, SerialExecutor, check_record,
-                                        progress_bar, read_record, write_record)
+from ..core.jobs import (ChildExecutor, Executor, SerialExecutor, check_record, progress_bar,
+                                        read_record, write_record)
 from ..core.recipe import Recipe, make_recipe
 from ..data import Digits
 from .folder import check_visible, digits_maker, is_finished, load_run
@@ -120,6 +120,7 @@ def _train_all(
     here = isinstance(executor, SerialExecutor)
     scores = {name: load_run(out/name).info['scores'] for name in runs if is_finished(out/name)}
     jobs = [(out/name, recipe, progress and here) for name, recipe in runs.items() if name not in scores]
+    if not jobs: return scores
     with progress_bar(len(jobs), 'run', 'runs', progress and not here) as bar:
         for job, result in executor.map(_train_one, jobs, digits_maker(digits, executor)):
             scores[job[0].name] = result
@@ -138,10 +139,7 @@ def run_sweep(
     out = Path(out).resolve()
     _open_sweep(out, digits, runs, executor)
     with lock_folder(out):
-        try: scores = _train_all(digits, runs, out, progress, executor)
-        except ChildError as e:
-            raise ChildError(f"{e}; resume with the same command and --out {shell_quote(out)}") from None
-        table = summary(runs, scores)
+        table = summary(runs, _train_all(digits, runs, out, progress, executor))
         with atomic_write(out/'sweep.csv', replace=True) as part:
             safe = {name: table[name].map(safe_cell) for name in ('recipe', 'problem')}
             table.assign(**safe).to_csv(part, index=False, float_format='%.6g')

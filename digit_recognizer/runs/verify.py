@@ -94,8 +94,8 @@ def _check_recipe(
     run:Run, # a finished run
 )->Finding:
     "Is the recipe one that this version can train?"
-    try: Recipe(**run.info['recipe'])
-    except (InputError, TypeError) as e: return Finding('recipe', False, f'is not valid: {e}')
+    try: run.recipe
+    except InputError as e: return Finding('recipe', False, f'is not valid: {e}')
     return Finding('recipe', True, f"{run.info['recipe']['name']}, seed {run.info['recipe']['seed']}")
 
 # %% ../../nbs/runs/verify.ipynb #b7b9688a
@@ -168,7 +168,7 @@ def _check_training(
     run:Run, # a finished run
 )->Finding:
     "Are epochs and time those of the learning curve?"
-    curve, cost, recipe = run.curve, run.info['training'], Recipe(**run.info['recipe'])
+    curve, cost, recipe = run.curve, run.info['training'], run.recipe
     members = len(run.info.get('members', [1]))
     counted = {'epochs': members*recipe.epochs}
     if members==1: counted['kept_epoch'] = _kept_epoch(curve, recipe)
@@ -206,7 +206,7 @@ def _rows_were_given(
     if run.info.get('split', {}).get('rows')=='given': return True
     if run.folder.resolve().parent.name=='members': return True
     if 'checksum' in run.info: return False
-    recipe = Recipe(**run.info['recipe'])
+    recipe = run.recipe
     folds = range(min(fold_count(recipe), recipe.seed+1))
     return any(np.array_equal(fold_rows(y, replace(recipe, seed=recipe.seed-i), i)[1], run.validation['rows'])
                for i in folds)
@@ -218,7 +218,7 @@ def _check_rows(
 )->Finding:
     "Were the validation digits split off by the recipe?"
     from digit_recognizer.preprocess import split
-    recipe, rows, said = Recipe(**run.info['recipe']), run.validation['rows'], run.info.get('split', {})
+    recipe, rows, said = run.recipe, run.validation['rows'], run.info.get('split', {})
     train, val = split(digits.y, recipe.val, recipe.seed, recipe.stratify)
     if np.array_equal(rows, val):
         claim = _differing({'train': len(train), 'validation': len(val)}, said)
@@ -239,7 +239,7 @@ def _check_split(
         return Finding('split', False, 'validation.npz has other labels than the digits')
     if 'members' not in run.info: return _check_rows(run, digits)
     from digit_recognizer.runs.ensemble import fold_count
-    counted = {'folds': fold_count(Recipe(**run.info['recipe'])), 'out_of_fold': len(run.validation['rows'])}
+    counted = {'folds': fold_count(run.recipe), 'out_of_fold': len(run.validation['rows'])}
     claim = _differing(counted, run.info.get('split', {}))
     words = f"{counted['out_of_fold']:,} digits in {counted['folds']} folds"
     return Finding('split', not claim, words+claim)
@@ -286,7 +286,7 @@ def _check_network(
     run:Run, # a finished run
 )->Finding:
     "Are temperature, number of parameters and recipe those of the model?"
-    recipe, members = Recipe(**run.info['recipe']), len(run.info.get('members', [1]))
+    recipe, members = run.recipe, len(run.info.get('members', [1]))
     claim = _differing({'parameters': run.model.count_params()}, run.info['training'])
     if 'members' not in run.info:
         claim += _differing({'temperature': _model_temperature(run.model)}, run.info)
@@ -306,7 +306,7 @@ def _recount(
 )->Finding:
     "Does the model still make as many errors on the validation digits?"
     from digit_recognizer.preprocess import split
-    recipe = Recipe(**run.info['recipe'])
+    recipe = run.recipe
     rows = split(digits.y, recipe.val, recipe.seed, recipe.stratify)[1]
     proba = predict(fastest_model(run), digits.x[rows], check=False)
     return _score_finding('model', digits.y[rows], proba, run.info['scores']['validation'])
@@ -334,7 +334,7 @@ def _check_member(
 )->Finding:
     "Is a member the one that the ensemble describes?"
     from digit_recognizer.runs.ensemble import fold_rows
-    recipe, info = Recipe(**run.info['recipe']), member.info
+    recipe, info = run.recipe, member.info
     counted = {'seed': recipe.seed+i, 'temperature': info.get('temperature'), **info['scores']}
     claim = _differing(counted, run.info['members'][i])
     claim += _differing({**run.info['recipe'], 'seed': recipe.seed+i}, info['recipe'])
@@ -374,7 +374,7 @@ def _try(
 )->Iterator[Finding]: # none for None
     "Do a check; a file that cannot be read is a finding too."
     try: found = check()
-    except (InputError, TypeError) as e: found = Finding(what, False, f'cannot be read: {e}')
+    except InputError as e: found = Finding(what, False, f'cannot be read: {e}')
     if found: yield found
 
 # %% ../../nbs/runs/verify.ipynb #3f4edb21

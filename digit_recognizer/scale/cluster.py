@@ -8,7 +8,6 @@ __all__ = ['NO_WORKER_SECONDS', 'POLL_SECONDS', 'Cluster', 'dask_cluster']
 # %% ../../nbs/scale/cluster.ipynb #84748ef6
 import gc
 import logging
-import os
 import pickle
 import platform
 import threading
@@ -21,7 +20,7 @@ from typing import Any, Callable, Iterable, Iterator
 
 # %% ../../nbs/scale/cluster.ipynb #1366a295
 from ..core.backend import (backend_settings, check_versions, cpu_count, installed_versions,
-                                           use_backend_settings)
+                                           set_environment, use_backend_settings)
 from ..core.docments import add_docments
 from ..core.files import InputError, require_extra
 from ..core.jobs import block_interrupts
@@ -225,18 +224,6 @@ def _common_threads(
 _MALLOC = {'MALLOC_MMAP_THRESHOLD_': 2**25, 'MALLOC_TRIM_THRESHOLD_': 2**27} # bytes
 _KEEP_MEMORY = {f'distributed.nanny.pre-spawn-environ.{name}': size for name, size in _MALLOC.items()}
 
-# %% ../../nbs/scale/cluster.ipynb #2006b3a1
-@contextmanager
-def _set_variables(**variables:str)->Iterator[None]:
-    "Set environment variables for the processes that are started in this context."
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try: yield
-    finally:
-        for name, value in before.items():
-            if value is None: os.environ.pop(name, None)
-            else: os.environ[name] = value
-
 # %% ../../nbs/scale/cluster.ipynb #af79f262
 @contextmanager
 def _silence_logs()->Iterator[None]:
@@ -258,7 +245,7 @@ def _local_workers(
     from distributed import LocalCluster, Security
     security = Security.temporary()
     with ExitStack() as stack:
-        stack.enter_context(_set_variables(DASK_LOGGING__DISTRIBUTED='critical'))
+        stack.enter_context(set_environment({'DASK_LOGGING__DISTRIBUTED': 'critical'}))
         with block_interrupts(), dask.config.set(_KEEP_MEMORY):
             local = stack.enter_context(LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, host='127.0.0.1', protocol='tls',

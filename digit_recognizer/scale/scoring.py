@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from itertools import chain
@@ -28,13 +28,14 @@ from .. import __version__
 from ..core.arrays import check_pixels
 from ..core.console import safe_cell
 from ..core.docments import add_docments
-from ..core.files import (InputError, atomic_write, check_file, check_state, copy_stream,
-                                         file_state, lock_folder, name_errors, remove_temporary,
-                                         require_extra, sha256, stream_number, temporary_path, unchanged)
+from ..core.files import (TEMPORARY, InputError, atomic_write, check_file, check_new_file,
+                                         check_state, copy_stream, file_state, is_hidden, lock_folder,
+                                         name_errors, remove_temporary, require_extra, sha256, stream_number,
+                                         temporary_path, unchanged)
 from ..core.jobs import (Executor, SerialExecutor, check_record, progress_bar, read_record,
                                         write_record)
 from ..core.predict import TOP, predict, top_two
-from ..core.tables import BLOCK, PIXELS, SPAN, check_header, read_blocks, spans
+from ..core.tables import BLOCK, SPAN, check_header, read_blocks, spans
 from ..runs.export import LiteModel
 from ..runs.models import load_model, read_model
 from ..submit import HEADER
@@ -60,7 +61,7 @@ def list_digit_files(
     if not source.is_dir():
         check_file(source)
         return [source]
-    found = sorted(path for path in source.iterdir() if path.name[0] not in '._')
+    found = sorted(path for path in source.iterdir() if path.name[0]!='_' and not is_hidden(path.name))
     for path in found:
         if path.suffix.lower() not in kinds or not path.is_file():
             raise InputError(f"{path}: expected a CSV or Parquet file ({', '.join(kinds)}); "
@@ -82,7 +83,7 @@ def _check_schema(
 ):
     "Raise `InputError` unless a Parquet file has the competition's columns, of integers."
     import pyarrow
-    check_header(name, ','.join(schema.names), PIXELS)
+    check_header(name, ','.join(schema.names), False)
     wrong = [field for field in schema if not pyarrow.types.is_integer(field.type)]
     if wrong:
         raise InputError(f"{name}: column {wrong[0].name} is of type {wrong[0].type}; "
@@ -160,7 +161,7 @@ def _check_cells(
     batch:Any, # pyarrow.RecordBatch
 ):
     "Raise `InputError` that names row and column of the first value which is not a pixel."
-    for column, values in zip(PIXELS, batch.columns):
+    for column, values in zip(batch.schema.names, batch.columns):
         cells = values.to_numpy(zero_copy_only=False)
         wrong = np.flatnonzero(~((cells>=0)&(cells<=255)))
         if not len(wrong): continue
@@ -301,6 +302,9 @@ class Predictions:
 # %% ../../nbs/scale/scoring.ipynb #cc0b0ee2
 _RECORD = 'job.json' # in the folder of a job
 _FIXED_FACTS = 'model', 'size', 'version', 'paths' # facts that must not change when a job is resumed
+_FINISHED = {'finished': True} # the record of a job whose results were used
+_CHUNK_FILES = f"{6*'[0-9]'}*-{15*'[0-9]'}.npy" # `Chunk.name`
+_REVIEW = 'review.csv' # which the command line writes there
 
 # %% ../../nbs/scale/scoring.ipynb #7fbdf1c9
 @contextmanager
@@ -334,6 +338,23 @@ def _job_facts(
     if stream: return facts | {'paths': ['a stream'], 'state': [sha256(path) for path in files]}
     return facts | {'paths': [str(path) for path in files], 'state': [list(state) for state in states]}
 
+# %% ../../nbs/scale/scoring.ipynb #3904bd8b
+def _check_folder(
+    folder:Path, # of the predictions; exists
+):
+    "Raise `InputError` for a folder of the user."
+    if os.path.lexists(folder/_RECORD): return
+    if any(path.name!='.lock' and not path.name.startswith(TEMPORARY) for path in folder.iterdir()):
+        check_new_file(folder)
+
+# %% ../../nbs/scale/scoring.ipynb #7d3a0b5e
+def _remove_job(
+    folder:Path, # of a finished job, or one without a prediction; locked
+):
+    "Remove the files of a job, its record last."
+    with suppress(OSError):
+        for path in (*folder.glob(_CHUNK_FILES), folder/_REVIEW, folder/_RECORD): path.unlink(missing_ok=True)
+
 # %% ../../nbs/scale/scoring.ipynb #cd8fdbd6
 def _start_or_resume(
     folder:Path, # of the predictions
@@ -341,9 +362,9 @@ def _start_or_resume(
 ):
     "Record the job; raises `InputError` for another job's folder, and deletes predictions of changed files."
     record = folder/_RECORD
-    kept = read_record(record)
-    if kept is None: outdated = ['*.npy'] # of a finished job whose folder could not be removed
-    else:
+    kept, outdated = read_record(record), []
+    if kept==_FINISHED: _remove_job(folder) # was killed while it removed its folder
+    elif kept is not None:
         check_record(record, kept, {name: facts[name] for name in _FIXED_FACTS}, 'an interrupted prediction')
         was:Any = kept.get('state')
         readable = isinstance(was, list) and len(was)==len(facts['state'])
@@ -409,12 +430,31 @@ def _predict_all(
     progress:bool,       # show a progress bar?
 ):
     "Predict what is missing; raises `InputError` for errors, when all else is done."
-    folder, chunks = results.folder, results.chunks
+    chunks = results.chunks
+    errors = _predict_missing(results, model, executor, progress) | _remove_changed(results, states)
+    _raise_errors([errors[chunk.name] for chunk in chunks if chunk.name in errors], len(chunks))
+
+# %% ../../nbs/scale/scoring.ipynb #90c025d4
+@contextmanager
+def _job_folder(
+    folder:Path, # of the predictions; made if it is missing
+    facts:dict,  # of `_job_facts`
+)->Iterator[None]:
+    "The folder of a job, locked; it is removed when the job is finished, or has nothing to resume."
+    folder.mkdir(exist_ok=True)
+    _check_folder(folder)
     try:
-        errors = _predict_missing(results, model, executor, progress) | _remove_changed(results, states)
-        _raise_errors([errors[chunk.name] for chunk in chunks if chunk.name in errors], len(chunks))
+        with lock_folder(folder):
+            remove_temporary(folder)
+            _start_or_resume(folder, facts)
+            try:
+                yield
+                write_record(folder/_RECORD, _FINISHED)
+                _remove_job(folder)
+            finally:
+                if not any(folder.glob(_CHUNK_FILES)): _remove_job(folder) # nothing to resume
     finally:
-        if not any(folder.glob('*.npy')): shutil.rmtree(folder, ignore_errors=True) # nothing to resume
+        with suppress(OSError): folder.rmdir() # only if it is empty
 
 # %% ../../nbs/scale/scoring.ipynb #1cc50f3f
 @contextmanager
@@ -433,14 +473,9 @@ def predict_files(
         states = [file_state(path) for path in files]
         chunks = chain.from_iterable(split_file(i, path, size) for i, path in enumerate(files))
         results = Predictions(folder, list(chunks))
-        folder.mkdir(exist_ok=True)
-        with lock_folder(folder):
-            remove_temporary(folder)
-            _start_or_resume(folder, _job_facts(model, files, states, size, readable!=Path(source)))
+        with _job_folder(folder, _job_facts(model, files, states, size, readable!=Path(source))):
             _predict_all(results, states, model, executor, progress)
             yield results
-            (folder/_RECORD).unlink()
-    shutil.rmtree(folder, ignore_errors=True) # a folder that cannot be removed yet is emptied by the next job
 
 # %% ../../nbs/scale/scoring.ipynb #01ca07dd
 def _write_csv(

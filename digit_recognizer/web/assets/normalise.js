@@ -1,17 +1,30 @@
 // Makes of a picture of one digit what MNIST would have made of it: the steps of digit_recognizer/images/normalise.py,
 // which nbs/images/normalise.ipynb explains. An image is {h, w, v}: height, width, and its values row by row.
-const NORMALISER = 2;  // the version in normalise.py; nbs/results/golden.json holds both to the same results
+const NORMALISER = 3;  // the version in normalise.py; nbs/results/golden.json holds both to the same results
 const CONTRAST = 24;   // levels of 255 by which ink differs from its paper, at least
 
 class Refusal extends Error {}
 const refuse = message => { throw new Refusal(message); };
 
+const luma = (red, green, blue) => 19595 * red + 38470 * green + 7471 * blue;  // in 1/65536
+
+// The paper under a transparent picture: black (0) where light ink covers less than half of it, else white (255).
+function paperUnder(pixels) {
+  let [light, total] = [0, 0];
+  for (let k = 0; k < pixels.length; k += 4) {
+    light += (luma(pixels[k], pixels[k + 1], pixels[k + 2]) >> 16) * pixels[k + 3];
+    total += pixels[k + 3];
+  }
+  return total && light >= 192 * total && total < 128 * (pixels.length / 4) ? 0 : 255;
+}
+
 // Pixels as a canvas gives them (red, green, blue, opacity) -> brightness, 0 black to 255 white.
 function toGrey(pixels, w, h) {
-  const v = new Uint8Array(w * h), over = (p, a) => Math.floor((p * a + 255 * (255 - a) + 127) / 255);  // on white
+  const v = new Uint8Array(w * h), paper = paperUnder(pixels);
+  const over = (p, a) => Math.floor((p * a + paper * (255 - a) + 127) / 255);
   for (let i = 0; i < v.length; i++) {
     const k = 4 * i, a = pixels[k + 3];
-    v[i] = (19595 * over(pixels[k], a) + 38470 * over(pixels[k + 1], a) + 7471 * over(pixels[k + 2], a) + 32768) >> 16;
+    v[i] = (luma(over(pixels[k], a), over(pixels[k + 1], a), over(pixels[k + 2], a)) + 32768) >> 16;
   }
   return {h, w, v};
 }
