@@ -12,27 +12,30 @@ import shutil
 import signal
 import sys
 import textwrap
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any, Iterator
 
 # %% ../nbs/cli.ipynb #d9cb17d5
 import typer
-from typer.exceptions import TyperException
 
 # %% ../nbs/cli.ipynb #1d446fb3
 from . import __version__
 from .core.backend import use_backend_settings
 from .core.console import escape, safe_output, say, shell_quote
-from .core.files import InputError, as_file, atomic_write, check_new_file, stream_number
+from .core.files import (InputError, as_file, atomic_write, check_new_file,
+                                         missing_module_error, stream_number)
 from .core.jobs import ChildError, ChildExecutor, Executor, SerialExecutor
-from .core.recipe import FIELDS, Recipe, make_recipe
+from .core.recipe import FIELDS, RECIPES, Recipe, make_recipe
+from .runs.answers import (ANSWERS, Answer, CheckAnswer, CompareAnswer, ErrorAnswer,
+                                           FindingAnswer, PredictAnswer, ReadAnswer, RunAnswer, VerifyAnswer,
+                                           answer_compare, answer_page, answer_run, to_json)
 
 # %% ../nbs/cli.ipynb #41036874
 app = typer.Typer(name='digit_recognizer', rich_markup_mode=None,
-                  add_completion=False, pretty_exceptions_enable=False,
-                  context_settings={'help_option_names': ['-h', '--help']},
+                  pretty_exceptions_enable=False,
+                  context_settings={'help_option_names': ['-h', '--help'], 'color': False},
                   help="Handwritten digits, from raw CSV to a Kaggle submission its author can defend.")
 
 # %% ../nbs/cli.ipynb #8eae850f
@@ -51,15 +54,18 @@ def _options(
         '--version', callback=_version, is_eager=True, help='Print the version and exit.')]=False,
 ): pass
 
+# %% ../nbs/cli.ipynb #50992c82
+_TyperError:type[Any] = typer.BadParameter.__mro__[-4] # above Exception, BaseException and object
+
 # %% ../nbs/cli.ipynb #89b84e59
 def _option_message(
-    e:TyperException, # a mistake in the words that were typed
+    e:Any, # a `_TyperError`: a mistake in the words that were typed
 )->str: # what to print
     "Name the command whose help is needed, or the field that was taken for an option."
     text, context = e.format_message().removesuffix('.'), getattr(e, 'ctx', None)
-    option = re.match(r'No such option: --([\w-]+)', text)
+    option = re.match(r"No such option:? '?--([\w-]+)", text)
     if option and (field := option[1].replace('-', '_')) in FIELDS:
-        return f"{option[0]}; a field of the recipe is changed by --set {field}=VALUE"
+        return f"No such option: --{option[1]}; a field of the recipe is changed by --set {field}=VALUE"
     return f"{text}; see: {context.command_path if context else 'digit_recognizer'} --help"
 
 # %% ../nbs/cli.ipynb #9004377c
@@ -67,23 +73,47 @@ def _message(
     e:BaseException, # a user's mistake, or an error of the system
 )->str: # what to print
     "An error in words, without the system's error numbers."
-    if isinstance(e, TyperException): return _option_message(e)
+    if isinstance(e, _TyperError): return _option_message(e)
+    if isinstance(e, ModuleNotFoundError): return str(missing_module_error(e))
     if not isinstance(e, OSError) or not e.strerror: return str(e)
     return f'{e.filename}: {e.strerror}' if e.filename else e.strerror
+
+# %% ../nbs/cli.ipynb #207f375e
+def _wants_json(
+    words:list, # after the program's name
+)->bool: # also where the other words are wrong
+    "Must standard output hold one JSON object?"
+    options = words[:words.index('--')] if '--' in words else words
+    asked = '--json' in options and not {'-h', '--help'} & set(options)
+    return asked and options[0] in ANSWERS and options[0]!='error'
+
+# %% ../nbs/cli.ipynb #580f8b4f
+def _invoke(
+    words:list,   # after the program's name
+    as_json:bool, # print the answer as JSON?
+)->int: # exit code
+    "Run a command, and print its answer as JSON if that is wanted."
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        answer = app(words or ['--help'], prog_name='digit_recognizer', standalone_mode=False)
+    if not isinstance(answer, Answer): return answer or 0
+    if as_json: say(to_json(answer))
+    return 0 if answer.ok else 2
 
 # %% ../nbs/cli.ipynb #eb3e93e4
 def _run_command(
     words:list, # after the program's name
 )->int: # exit code
     "Run a command; its error is printed in one line."
+    as_json = _wants_json(words)
     try:
-        code = app(words or ['--help'], prog_name='digit_recognizer', standalone_mode=False)
+        code = _invoke(words, as_json)
         sys.stdout.flush()
-    except (InputError, OSError, TyperException) as e:
-        say(f'error: {escape(_message(e))}', err=True)
-        code = 2
+    except (InputError, OSError, ModuleNotFoundError, _TyperError) as e:
+        code, error = 2, _message(e)
+        say(f'error: {escape(error)}', err=True)
+        if as_json: say(to_json(ErrorAnswer(False, words[0], error)))
     if code==130: say('interrupted', err=True)
-    return code or 0
+    return code
 
 # %% ../nbs/cli.ipynb #6bfa0e05
 def main(
@@ -116,6 +146,8 @@ _RunFolder = Annotated[Path, typer.Argument(help='A run folder.')]
 _RunData = Annotated[str|None, typer.Option(
     help='The digits of the run; needed where it was made from CSV files.')]
 _Quiet = Annotated[bool, typer.Option('--quiet', help='Do not show progress bars.')]
+_Json = Annotated[bool, typer.Option(
+    '--json', help='Print the result as one JSON object; all else goes to standard error.')]
 _Dask = Annotated[str|None, typer.Option(
     '--dask', metavar='ADDRESS', help="Use the workers of the Dask scheduler at this address, such as "
                                       "tls://10.0.0.1:8786. Trust it: it can run code in this process. "
@@ -248,9 +280,11 @@ def summary_text(
 
 # %% ../nbs/cli.ipynb #5e3799e4
 _Data = Annotated[str, typer.Option(
+    autocompletion=lambda: ['embedded', 'standard', 'kaggle'],
     help="'embedded' (MNIST in Kaggle's shape), 'standard' (60,000/10,000), 'kaggle' (Kaggle's own files, "
          "downloaded; needs the extra 'kaggle'), or a folder or zip with train.csv and test.csv.")]
 _Recipe = Annotated[str|None, typer.Option(
+    autocompletion=lambda: list(RECIPES),
     help="'fast' (the default; a minute or two), 'best' (five to ten minutes), 'classic' (the "
          "original notebook's; half an hour) or 'tiny' (seconds).")]
 _Change = Annotated[list[str]|None, typer.Option(
@@ -267,7 +301,8 @@ _Minutes = Annotated[float|None, typer.Option(
                 "This machine's speed is measured, and the epochs are chosen to fit; without --recipe, "
                 "the recipe too.")]
 _Strategy = Annotated[str|None, typer.Option(
-    '--strategy', help="'mirrored' shares each batch of one training among all GPUs of this machine.")]
+    '--strategy', autocompletion=lambda: ['mirrored'],
+    help="'mirrored' shares each batch of one training among all GPUs of this machine.")]
 
 # %% ../nbs/cli.ipynb #3d8a07d5
 _Resume = Annotated[Path|None, typer.Option(
@@ -390,7 +425,8 @@ def _finish(
     run:Any,     # a finished Run
     digits:Any,  # Digits it was made with
     report:bool, # write report.html?
-):
+    json:bool,   # print no summary?
+)->RunAnswer:
     "Write the report, and print the summary."
     if report:
         from digit_recognizer.analysis.report import write_report
@@ -398,7 +434,8 @@ def _finish(
         except (InputError, OSError, KeyboardInterrupt) as e:
             say(f"no report ({escape(_message(e)) or 'interrupted'}); the run is kept, and this command "
                 f"makes one:\ndigit_recognizer report {shell_quote(run.folder)}", err=True)
-    say(summary_text(run))
+    if not json: say(summary_text(run))
+    return answer_run(run)
 
 # %% ../nbs/cli.ipynb #20743000
 def _resume(
@@ -408,7 +445,8 @@ def _resume(
     dask:str|None,     # address of a scheduler
     workers:int|None,  # how many to start here
     strategy:str|None, # the devices that share the training
-):
+    json:bool,         # print no summary?
+)->RunAnswer:
     "Resume an interrupted run."
     from digit_recognizer.runs.folder import load_planned_digits, read_plan
     plan, elsewhere = read_plan(folder), bool(dask or workers)
@@ -421,7 +459,7 @@ def _resume(
     from digit_recognizer.runs.ensemble import resume_run
     with _resumable(folder), _executor(dask, workers, _TRAINING, settings['threads']) as executor:
         run = resume_run(folder, not quiet, digits, executor, devices, plan)
-    _finish(run, digits, report)
+    return _finish(run, digits, report, json)
 
 # %% ../nbs/cli.ipynb #16da48b0
 def _train(
@@ -446,8 +484,8 @@ def _run(
     data:_Data='embedded', recipe:_Recipe=None, change:_Change=None, seed:_Seed=None, members:_Members=1,
     minutes:_Minutes=None, resume:_Resume=None, corrections:_Corrections=None, dask:_Dask=None,
     workers:_Workers=None, strategy:_Strategy=None, threads:_Threads=None, deterministic:_Deterministic=False,
-    out:_RunOut=None, report:_Report=True, quiet:_Quiet=False,
-):
+    out:_RunOut=None, report:_Report=True, quiet:_Quiet=False, json:_Json=False,
+)->RunAnswer:
     "Train, score and write a submission."
     began, elsewhere = perf_counter(), bool(dask or workers)
     if resume:
@@ -455,7 +493,7 @@ def _run(
                   corrections, threads, deterministic, out)
         if any(others): raise InputError("--resume takes everything from the run's folder; give it alone, "
                                          "or with --dask, --workers or --strategy")
-        return _resume(resume, report, quiet, dask, workers, strategy)
+        return _resume(resume, report, quiet, dask, workers, strategy, json)
     _set_backend(threads, deterministic, elsewhere)
     _check_run(members, minutes, strategy, elsewhere, out)
     changes = _run_changes(change, seed, minutes)
@@ -470,10 +508,11 @@ def _run(
         say(_line('members', f"{members}; if interrupted, resume with --resume {shell_quote(folder)}"))
     with _resumable(folder), _executor(dask, workers, _TRAINING, threads) as executor:
         run = _train(digits, chosen, members, folder, not quiet, devices, executor)
-    _finish(run, digits, report)
+    return _finish(run, digits, report, json)
 
 # %% ../nbs/cli.ipynb #5a2f818a
 _SweepRecipes = Annotated[list[str]|None, typer.Option(
+    autocompletion=lambda: list(RECIPES),
     help="A recipe to try, as for 'run'; can be repeated. By default 'fast'.")]
 _SweepValues = Annotated[list[str]|None, typer.Option(
     '--set', metavar='FIELD=VALUE,...', help='Values of a field to try, such as lr=.005,.01; can be '
@@ -527,7 +566,8 @@ def _sweep(
 def _compare(
     a:Annotated[Path, typer.Argument(metavar='RUN', help='A run folder.')],
     b:Annotated[Path, typer.Argument(metavar='RUN', help='Another.')],
-):
+    json:_Json=False,
+)->CompareAnswer:
     """Test whether one of two runs is really better.
 
     McNemar's exact test, on the validation digits that both runs held out. Use runs of the same --data
@@ -535,8 +575,9 @@ def _compare(
     these two networks; a claim about recipes takes several seeds."""
     from digit_recognizer.analysis.compare import compare
     from digit_recognizer.runs.folder import load_run
-    lines = str(compare(load_run(a), load_run(b))).splitlines()
-    say('\n'.join(textwrap.fill(line, 80) for line in lines))
+    compared = compare(load_run(a), load_run(b))
+    if not json: say('\n'.join(textwrap.fill(line, 80) for line in str(compared).splitlines()))
+    return answer_compare(compared)
 
 # %% ../nbs/cli.ipynb #aeb9280b
 @app.command('report')
@@ -623,8 +664,8 @@ def _write_answers(
     out:Path,                 # the file to write
     review:Path,              # for the answers of a low confidence
     abstain_below:float|None, # the threshold
-):
-    "Write the predictions and the review file, and print their numbers."
+)->tuple[int, int|None]: # how many predictions; how many of them are for a person
+    "Write the predictions and the review file."
     from digit_recognizer.scale.scoring import write_predictions
     doubtful = None
     if abstain_below is not None:
@@ -632,32 +673,43 @@ def _write_answers(
         doubtful = write_review(results, abstain_below, results.folder/'review.csv')
         _place_review(results.folder/'review.csv', review)
     write_predictions(results, out)
-    say(f"{escape(out)}: {len(results):,} predictions")
-    if doubtful is not None: say(f"{escape(review)}: {doubtful:,} of them to be checked by a person")
+    return len(results), doubtful
+
+# %% ../nbs/cli.ipynb #71491df7
+def _print_predictions(
+    answer:PredictAnswer, # what was predicted
+):
+    "Print the numbers of a prediction and the mark of a rehearsal."
+    say(f"{escape(answer.out)}: {answer.predictions:,} predictions")
+    if answer.review: say(f"{escape(answer.review)}: {answer.abstained:,} of them to be checked by a person")
+    if answer.rehearsal: say(_rehearsal('the model learnt from', 'file'))
 
 # %% ../nbs/cli.ipynb #5a04afc2
 @app.command('predict')
 def _predict(
     run:_RunFolder, digits:_PredictDigits, out:_PredictOut, abstain_below:_AbstainBelow=None, dask:_Dask=None,
-    workers:_Workers=None, quiet:_Quiet=False,
-):
+    workers:_Workers=None, quiet:_Quiet=False, json:_Json=False,
+)->PredictAnswer:
     """Predict any number of digits with a run's model.
 
     The same command resumes an interrupted prediction, also with other workers. If rows are wrong, all
-    others are predicted first. It is fastest after: digit_recognizer export RUN"""
-    from digit_recognizer.runs.export import fastest_file
+    others are predicted first. It is fastest with the extra 'litert'."""
+    from digit_recognizer.runs.export import MODEL_PACKAGES, fastest_file
     from digit_recognizer.runs.folder import load_run
     from digit_recognizer.scale.scoring import predict_files
     job, review = out.with_name(f'.{out.name}.part'), out.with_name(f'{out.stem}-review.csv')
     _check_predict(out, review, job, abstain_below)
     finished = load_run(run)
     model = fastest_file(finished)
-    packages = ('ai-edge-litert',) if model.suffix=='.tflite' else _TRAINING
+    packages = MODEL_PACKAGES[model.suffix]
     with (_interruptible(job/'job.json', 'finished predictions are kept', 'repeat the command to resume'),
           _executor(dask, workers, packages, alike=False, local=SerialExecutor()) as executor,
           predict_files(model, digits, job, executor, not quiet) as results):
-        _write_answers(results, out, review, abstain_below)
-    if finished.info['data']['rehearsal']: say(_rehearsal('the model learnt from', 'file'))
+        n, doubtful = _write_answers(results, out, review, abstain_below)
+    answer = PredictAnswer(True, str(run), str(out), n, doubtful, None if doubtful is None else str(review),
+                           finished.info['data']['rehearsal'])
+    if not json: _print_predictions(answer)
+    return answer
 
 # %% ../nbs/cli.ipynb #503944f5
 _Images = Annotated[list[str], typer.Argument(
@@ -686,25 +738,23 @@ def _page_text(
     return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
 
 # %% ../nbs/cli.ipynb #d9e6e05e
-def _print_page(
-    path:Any, # the picture
-    page:Any, # images.read.Page
+def _print_pages(
+    pages:dict, # name of the picture -> images.read.Page
 ):
-    "Print what was read in a picture."
-    n, other = len(page.readings), len(page.others)
-    others = f", {other} other piece{'s'*(other!=1)} of ink" if other else ''
-    say(f"{escape(path)}: {n} digit{'s'*(n!=1)}{others}\n{_page_text(page)}")
+    "Print what was read in pictures."
+    for name, page in pages.items():
+        n, other = len(page.readings), len(page.others)
+        others = f", {other} other piece{'s'*(other!=1)} of ink" if other else ''
+        say(f"{escape(name)}: {n} digit{'s'*(n!=1)}{others}\n{_page_text(page)}")
 
 # %% ../nbs/cli.ipynb #80aea44a
 def _print_errors(
     errors:list, # of InputError, one for each picture that could not be read
     pictures:int, # how many pictures there were
 ):
-    "Print the errors; exit with code 2 if there are any."
-    if not errors: return
-    if pictures>1: say(f'{len(errors)} of {pictures} could not be read:', err=True)
+    "Print the errors."
+    if errors and pictures>1: say(f'{len(errors)} of {pictures} could not be read:', err=True)
     for e in errors: say(f'error: {escape(e)}', err=True)
-    raise typer.Exit(2)
 
 # %% ../nbs/cli.ipynb #7dcc6f49
 @contextmanager
@@ -720,7 +770,8 @@ def _as_files(
 @app.command('read')
 def _read(
     images:_Images, run:_ReadRun=None, csv:_ReadCsv=None, annotate:_Annotate=None, quiet:_Quiet=False,
-):
+    json:_Json=False,
+)->ReadAnswer:
     """Read handwritten digits in pictures of your own.
 
     Dark digits on light paper or the other way round, one or many, apart from each other. Under each
@@ -728,27 +779,32 @@ def _read(
     shadow, is too wide for one digit, or its confidence is below 0.9. Pictures that cannot be read are
     listed at the end, and the exit code is then 2."""
     from digit_recognizer.images.read import left_out, list_pictures, read_files, write_readings
-    from digit_recognizer.runs.export import fastest_model
+    from digit_recognizer.runs.export import small_model
     from digit_recognizer.runs.folder import load_run, pretrained_run
     if csv: check_new_file(csv)
     with _as_files(images) as names:
         paths, errors = list_pictures(list(names))
-        model = fastest_model(load_run(run) if run else pretrained_run()) if paths else None
+        model = small_model(load_run(run) if run else pretrained_run()) if paths else None
         found, more = read_files(paths, model, annotate, progress=not quiet)
     pages = {names.get(str(path), path): page for path, page in found.items()}
-    for note in left_out(images): say(escape(note), err=True)
+    notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)
+    for note in notes: say(escape(note), err=True)
     try:
         if csv and pages: write_readings(pages, csv)
     finally:
-        for path, page in pages.items(): _print_page(path, page)
-    if csv and pages: say(f'{escape(csv)}: {sum(len(page.readings) for page in pages.values()):,} digits')
-    _print_errors(errors+more, len(errors)+len(paths))
+        if not json: _print_pages(pages)
+    written = csv if pages else None
+    if written and not json: say(f'{escape(csv)}: {sum(len(p.readings) for p in pages.values()):,} digits')
+    _print_errors(errors, pictures)
+    return ReadAnswer(not errors, [answer_page(path, page) for path, page in pages.items()],
+                      list(map(str, errors)), notes, str(written) if written else None)
 
 # %% ../nbs/cli.ipynb #3dfcd1a3
 @app.command('export')
 def _export(
     run:_RunFolder,
     to:Annotated[str, typer.Option(
+        autocompletion=lambda: ['litert', 'onnx', 'savedmodel', 'web'],
         help="'litert', which predict then uses, 'onnx' (each needs the extra of its name), 'savedmodel', "
              "or 'web': one HTML page that reads drawn digits.")]='litert',
 ):
@@ -760,11 +816,12 @@ def _export(
     from digit_recognizer.web.page import export_to
     file, apart = export_to(load_run(run), to)
     size = sum(p.stat().st_size for p in (file.rglob('*') if file.is_dir() else [file]))
-    say(f"{escape(file)}: {size/1000:,.0f} kB, probabilities within {apart:.1g} of model.keras")
+    found = 'was there already' if apart is None else f"probabilities within {apart:.1g} of model.keras"
+    say(f"{escape(file)}: {size/1000:,.0f} kB, {found}")
 
 # %% ../nbs/cli.ipynb #42e7a8ef
 @app.command('verify')
-def _verify(run:_RunFolder, data:_RunData=None):
+def _verify(run:_RunFolder, data:_RunData=None, json:_Json=False)->VerifyAnswer:
     """Check whether a run is unchanged.
 
     Checks its files, score, submission, recipe, digits and model. Exits with code 2 if something has
@@ -773,11 +830,11 @@ def _verify(run:_RunFolder, data:_RunData=None):
     finished = load_run(run)
     digits = _digits_of(finished, data) if data or finished.info['data']['source']!='csv' else None
     from digit_recognizer.runs.verify import verify
-    changed = False
+    findings = []
     for finding in verify(finished, digits):
-        say(escape(finding))
-        changed = changed or finding.fine is False
-    if changed: raise typer.Exit(2)
+        if not json: say(escape(finding))
+        findings.append(FindingAnswer(finding.what, finding.fine, finding.words))
+    return VerifyAnswer(all(f.unchanged is not False for f in findings), str(run), findings)
 
 # %% ../nbs/cli.ipynb #e3334b3a
 @app.command('check')
@@ -786,18 +843,22 @@ def _check(
     rows:Annotated[int|None, typer.Option(
         min=1, help='How many predictions it must have; by default as many as the digits of the run '
                     'in whose folder it is, or 28,000.')]=None,
-):
+    json:_Json=False,
+)->CheckAnswer:
     "Check a submission file, line by line."
     from digit_recognizer.runs.folder import load_run
-    from digit_recognizer.submit import KAGGLE_ROWS, submission_problems
+    from digit_recognizer.submit import KAGGLE_ROWS, MORE, submission_problems
     data:dict = {}
     with suppress(InputError): data = load_run(file.parent).info['data'] # its folder need not be a run's
     rows = rows or data.get('held_out', KAGGLE_ROWS)
     with as_file(file) as readable: problems = submission_problems(readable, rows)
     for problem in problems: say(f"{escape(file)}: {escape(problem)}", err=True)
-    if problems: raise typer.Exit(2)
-    say(f"{escape(file)}: fine, {rows:,} predictions")
-    if data.get('rehearsal'): say(_rehearsal('the model learnt from', 'file'))
+    answer = CheckAnswer(not problems, str(file), rows, [p for p in problems if p!=MORE], MORE in problems,
+                         data.get('rehearsal'))
+    if answer.ok and not json:
+        say(f"{escape(file)}: fine, {rows:,} predictions")
+        if answer.rehearsal: say(_rehearsal('the model learnt from', 'file'))
+    return answer
 
 # %% ../nbs/cli.ipynb #2e84d494
 @app.command('export-csv')

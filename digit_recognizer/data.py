@@ -18,6 +18,7 @@ import numpy as np
 
 # %% ../nbs/00_data.ipynb #427fecf7
 from .core.arrays import check_images, check_labels
+from .core.cards import card, digit_strip
 from .core.copies import copies_summary, find_copies
 from .core.docments import add_docments
 from .core.figures import offline_cufflinks
@@ -127,6 +128,14 @@ class Digits:
     def __repr__(self):
         known = 'labels known' if self.y_test is not None else 'labels unknown'
         return f"Digits({self.source}: {len(self.x):,} labelled, {len(self.x_test):,} held out, {known})"
+
+    def _repr_html_(self):
+        counts, known = count_labels(self.y), 'unknown' if self.y_test is None else 'known'
+        each = ', '.join(f'{n:,} of {d}' for d, n in counts.items() if n)
+        facts = {'labelled': f'{len(self.y):,}; {each}', 'held out': f'{len(self.x_test):,}, labels {known}'}
+        if self.corrections: facts['corrected'] = f'{len(self.corrections):,} labels'
+        first = [int(np.argmax(self.y==d)) for d in range(10) if counts[d]]
+        return card(f'Digits: {self.source}', facts, digit_strip(self.x[first], 'the first of each digit'))
 
 # %% ../nbs/00_data.ipynb #7a398a62
 def take_digits(

@@ -15,13 +15,14 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 from html import escape
 from pathlib import Path
 
 # %% ../nbs/docs.ipynb #e611a0db
 from .core.docments import add_docments
-from .core.pages import PLOTLY_MIME, figure_title, stand_in
+from .core.pages import PLOTLY_MIME, figure_title, join_sources, stand_in
 
 # %% ../nbs/docs.ipynb #b4f5e907
 def _root()->Path:
@@ -205,6 +206,10 @@ def fix_links(
     text = re.sub(r'\]\((?:\.\./)+README\.md\b', f"]({_relative('index.ipynb', page)}", text)
     return re.sub(r'\]\((?:\.\./)+README\.zh\.md\b', f"]({_relative('zh.md', page)}", text)
 
+# %% ../nbs/docs.ipynb #64dfe5d9
+_COLAB = 'https://colab.research.google.com/github'
+_KAGGLE = 'https://kaggle.com/kernels/welcome?src' # copies the notebook into an account there
+
 # %% ../nbs/docs.ipynb #ced7701c
 def page_links(
     notebook:str, # relative to nbs/
@@ -217,8 +222,8 @@ def page_links(
     links = [f'<a href="{file}" download>Download this notebook</a>']
     if git_url: links.append(f'<a href="{git_url.rstrip("/")}/{place}">In the repository</a>')
     github = re.match(r'https://github\.com/([^/]+/[^/]+?)/?$', git_url)
-    colab = 'https://colab.research.google.com/github'
-    if github: links.append(f'<a href="{colab}/{github[1]}/{place}">Open in Colab</a>')
+    if github: links.append(f'<a href="{_COLAB}/{github[1]}/{place}">Open in Colab</a>')
+    if github: links.append(f'<a href="{_KAGGLE}={github[0].rstrip("/")}/{place}">Open in Kaggle</a>')
     return f'<p class="page-links">{" · ".join(links)}</p>'
 
 # %% ../nbs/docs.ipynb #1681e3db
@@ -242,6 +247,13 @@ def _as_imported(
     same = [o for o in found if (o.__doc__ or '').startswith(sym.__doc__ or '')]
     return (same or found or [sym])[0]
 
+# %% ../nbs/docs.ipynb #e7353b57
+def _default_text(
+    default, # of a parameter
+)->str: # Python, without an address in the memory
+    "A default as its module writes it."
+    return getattr(default, '__name__', re.sub(r'<(?:\w+\.)*(\w+) object at 0x\w+>', r'\1()', repr(default)))
+
 # %% ../nbs/docs.ipynb #cb508703
 def _parameter_row(
     name:str,     # of a parameter; 'returns' for the result
@@ -253,7 +265,7 @@ def _parameter_row(
     words = '' if docment.get('docment') in (None, _empty) else docment['docment'].replace('|', 'or')
     parts = ['*returns*' if name=='returns' else f'**{name}**', '' if anno is _empty else _type_name(anno)]
     if default is not _empty and name!='returns':
-        parts.append(f'`= {getattr(default, "__name__", repr(default))}`')
+        parts.append(f'`= {_default_text(default)}`')
     return f"| {' '.join(filter(None, parts))} | {words} |"
 
 # %% ../nbs/docs.ipynb #949b8a62
@@ -348,9 +360,6 @@ def is_columnar(
     "Is this a table or an indented text, which must not be wrapped?"
     return bool(re.search(r'^ |\S {2,}\S', text, flags=re.M))
 
-# %% ../nbs/docs.ipynb #2adee5d0
-_AS_WRITTEN = 'from: markdown-smart\n' # in a page's front matter
-
 # %% ../nbs/docs.ipynb #a03cd025
 def _wrap_printed(
     output:dict, # of a cell; changed in place
@@ -397,7 +406,7 @@ class Site:
         from nbdev.doclinks import NbdevLookup
         front = self.nb.cells[0]
         if front.cell_type=='raw':
-            front.source = re.sub(r'^output-file:.*\n', _AS_WRITTEN, front.source, flags=re.M)
+            front.source = re.sub(r'^output-file:.*\n', '', front.source, flags=re.M)
         links = page_links(self.name, self.config.git_url, self.config.branch)
         lead = NbdevLookup().linkify(words) if words else ''
         self.nb.cells.insert(1, mk_cell(f'{links}\n\n{lead}', 'markdown'))
@@ -405,6 +414,7 @@ class Site:
     def fix(self, text): return fix_links(text, self.pages, self.config.git_url, self.name)
 
     def draw(self, data):
+        join_sources({'cells': [{'outputs': [{'data': data}]}]})
         fig = json.loads(json.dumps(data.pop(PLOTLY_MIME)))
         data['text/html'] = figure_html(fig, self.figures, _relative('plotly.min.js', self.name))
         data.pop('image/svg+xml', None)
@@ -466,7 +476,7 @@ def reference(
     def place(section): return (order.index(section[1]) if section[1] in order else len(order), section[1])
     front = 'title: Reference\ndescription: Every name that the package exports, and where it is explained\n'
     sections = [_module_section(*m) for m in sorted(modules, key=place)]
-    return '\n'.join([f'---\n{front}{_AS_WRITTEN}---\n', *sections])
+    return '\n'.join([f'---\n{front}---\n', *sections])
 
 # %% ../nbs/docs.ipynb #dd604c9b
 def readme_page(
@@ -480,7 +490,7 @@ def readme_page(
         if m[1].startswith('http'): return m[0]
         target = m[1].replace('README.md', 'nbs/index.ipynb')
         return f"]({os.path.relpath(target, 'nbs')}".replace(os.sep, '/')
-    front = f'---\ntitle: {match[1]}\nlang: {lang}\n{_AS_WRITTEN}---\n'
+    front = f'---\ntitle: {match[1]}\nlang: {lang}\n---\n'
     return front + re.sub(r'\]\(([^)#]+)', moved, match[2])
 
 # %% ../nbs/docs.ipynb #70964d20
@@ -553,6 +563,28 @@ def _clean_markdown_copies(
         text = path.read_text(encoding='utf-8')
         path.write_text(re.sub(r'<script.*?</script>|</?noscript>', '', text, flags=re.S), encoding='utf-8')
 
+# %% ../nbs/docs.ipynb #2d1d0bef
+_FOREIGN = re.compile(r'<script\b[^>]*\ssrc="(?:https?:)?//[^>]*>\s*</script>\s*'
+                      r'|<script\b[^>]*>\s*define\(.jquery.[^<]*</script>\s*', flags=re.S)
+
+# %% ../nbs/docs.ipynb #fb722734
+def _drop_foreign_scripts(
+    out:Path, # the finished pages
+):
+    "Take scripts of other sites out of the pages."
+    for path in out.rglob('*.html'):
+        text = path.read_text(encoding='utf-8')
+        if (own := _FOREIGN.sub('', text))!=text: path.write_text(own, encoding='utf-8')
+
+# %% ../nbs/docs.ipynb #58f19610
+def _write_readme(
+    files:list, # what Quarto has rendered
+):
+    "Write README.md, as made from its notebook, in the place of Quarto's."
+    tool = _root()/'tools'/'readme.py'
+    for path in files:
+        if path.name=='README.md': subprocess.run([sys.executable, tool, path], check=True)
+
 # %% ../nbs/docs.ipynb #a3e19be9
 _HOME = ('<!DOCTYPE html><html lang="en"><title>digit_recognizer</title>'
          '<meta http-equiv="refresh" content="0; url=nbs/index.html"></html>\n')
@@ -566,11 +598,15 @@ def finish(
     from digit_recognizer.runs.folder import pretrained_run
     from digit_recognizer.web.page import write_page
     out = Path(out or os.environ.get('QUARTO_PROJECT_OUTPUT_DIR', '_docs'))
+    rendered = [Path(file) for file in os.environ.get('QUARTO_PROJECT_OUTPUT_FILES', '').splitlines()]
+    if rendered and not any(path.suffix=='.html' for path in rendered): return _write_readme(rendered)
+    (out/'nbs').mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(plotly.__file__).parent/'package_data'/'plotly.min.js', out/'nbs')
     (out/'nbs'/'try.html').unlink(missing_ok=True)
     write_page(pretrained_run(), out/'nbs'/'try.html')
     _copy_notebooks(_root()/'nbs', out/'notebooks')
     _clean_markdown_copies(out)
+    _drop_foreign_scripts(out)
     if not (out/'index.html').exists(): (out/'index.html').write_text(_HOME)
 
 # %% ../nbs/docs.ipynb #71ca9754

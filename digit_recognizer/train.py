@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Iterator
 from .core.arrays import to_digits
 from .core.backend import start_tensorflow
+from .core.cards import card
 from .core.docments import add_docments
 from .core.files import InputError, atomic_write
 from .core.jobs import check_record, progress_bar, read_record, write_record
@@ -111,6 +112,14 @@ class Fit:
     def __repr__(self):
         score = self.curve.val_accuracy.iloc[self.kept_epoch-1]
         return f"Fit({self.recipe.name}: {len(self.curve)} epochs, validation accuracy {score:.4f})"
+
+    def _repr_html_(self):
+        best = self.curve.loc[self.curve.val_accuracy.idxmax()]
+        kept = self.curve.val_accuracy.iloc[self.kept_epoch-1]
+        facts = {'epochs': f'{len(self.curve)}; kept the weights of epoch {self.kept_epoch}',
+                 'validation': f'{kept:.2%}; best {best.val_accuracy:.2%} in epoch {best.epoch:.0f}',
+                 'time': f'{self.curve.seconds.sum():.0f} s, {self.curve.cpu_seconds.sum():.0f} CPU-seconds'}
+        return card(f'Fit: {self.recipe.name}', facts)
 
 # %% ../nbs/03_train.ipynb #fdd1d6a1
 def _finish(

@@ -10,11 +10,24 @@ def pytest_addoption(parser):
     parser.addoption("--screens", type=Path, help="a folder for screenshots of the pages")
     parser.addoption("--moments", type=int, default=6, help="how many runs test_kill.py kills")
     parser.addoption("--examples", type=int, default=2000, help="how many tables test_mangle.py mangles")
+    parser.addoption("--index", action="store_true", help="also run the tests that install packages from pip's package index")
 
 
 def pytest_configure(config):
-    for marker in ("slow: takes more than half a minute", "browser: needs Chromium", "cluster: starts Dask workers"):
+    for marker in (
+        "slow: takes more than half a minute",
+        "browser: needs Chromium",
+        "cluster: starts Dask workers",
+        "index: installs packages from pip's package index; skipped without --index",
+    ):
         config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--index"):
+        for item in items:
+            if item.get_closest_marker("index"):
+                item.add_marker(pytest.mark.skip(reason="needs the package index: --index"))
 
 
 @pytest.fixture(scope="session")

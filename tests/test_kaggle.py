@@ -210,7 +210,7 @@ def zip_without_test(_):
 HELP_TOKEN = "make a token on https://www.kaggle.com/settings"
 NOT_A_ZIP = "is not the competition's zip and was removed"
 DOWNLOADS = {  # fault -> how it is made, what the line says, what kagglehub keeps
-    "the extra is missing": (Fault(missing=("kagglehub",)), "pip install 'digit_recognizer[kaggle]'", []),
+    "the extra is missing": (Fault(missing=("kagglehub",)), "[kaggle]'", []),
     "no credentials": (Fault(env={"KAGGLE_API_TOKEN": ""}), HELP_TOKEN, []),
     "credentials unreadable": (
         Fault(env={"KAGGLE_API_TOKEN": ""}, kaggle_json='{"username": "me", "key": "%s"' % TOKEN),
@@ -373,7 +373,7 @@ BOTH_401 = Fault(dict.fromkeys(["GetSubmissionLimits", "StartSubmissionUpload"],
 ALLOWANCE = "Your team has used its daily Submission allowance"
 SUBMISSIONS = {  # fault -> how it is made, what the line says, the status in run.json where it changed
     "wrong credentials": (BOTH_401, "does not accept the credentials", None),
-    "the extra is missing": (Fault(missing=("kagglesdk",)), "pip install 'digit_recognizer[kaggle]'", None),
+    "the extra is missing": (Fault(missing=("kagglesdk",)), "[kaggle]'", None),
     "no credentials": (Fault(env={"KAGGLE_API_TOKEN": ""}), "credentials for Kaggle are missing", None),
     "today's submissions used up": (USED_UP, "submissions are used up (10 were sent)", None),
     "rules not accepted": (refuse("StartSubmissionUpload", 403), "accept the rules on https://", None),

@@ -372,7 +372,7 @@ def test_every_format_works_from_fresh_processes(to, exported, answers):
 def test_exports_leave_nothing_else(exported):
     folder, told = exported
     files = {FILES[to] for to in told} | {f"{FILES[to]}.json" for to in told if to != "web"}
-    assert {p.name for p in folder.iterdir()} == {"run.json", "model.keras"} | files
+    assert {p.name for p in folder.iterdir()} == {"run.json", "model.keras", "network.json"} | files
 
 
 needs_litert = pytest.mark.skipif(not available("litert"), reason="LiteRT is not installed")
@@ -401,6 +401,26 @@ def test_a_changed_byte_of_an_export_is_never_loaded(lite):
     assert (told.returncode, told.stdout, told.stderr.count("\n")) == (2, "", 1), told.stderr
     assert "model.tflite: has changed" in told.stderr
     assert not (lite / "out.csv").exists()
+
+
+@pytest.mark.parametrize("to", FILES)
+def test_an_export_that_is_there_is_not_made_again(to, exported):
+    if not available(to) or to == "web":
+        pytest.skip(f"{to} is not installed, or has no checksum beside it")
+    folder, _ = exported
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    told = command(["export", folder, "--to", to])
+    assert (told.returncode, told.stderr) == (0, "") and "there already" in told.stdout, told
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@needs_litert
+def test_a_changed_export_is_never_replaced(lite):
+    (lite / "model.tflite").write_bytes(b"mine")
+    told = command(["export", lite])
+    assert (told.returncode, told.stderr.count("\n")) == (2, 1)
+    assert "model.tflite already exists, and is not what an export of this run wrote; delete it first" in told.stderr
+    assert (lite / "model.tflite").read_bytes() == b"mine"
 
 
 @needs_litert
@@ -458,7 +478,7 @@ def test_a_kill_between_model_and_description_is_repaired(tmp_path):
     from digit_recognizer.runs.export import export_run
 
     export_run(run)
-    assert {p.name for p in run.folder.iterdir()} == {"run.json", "model.keras", "model.tflite", "model.tflite.json"}
+    assert {p.name for p in run.folder.iterdir()} == {"run.json", "model.keras", "network.json", "model.tflite", "model.tflite.json"}
     assert fastest_file(run).name == "model.tflite"
 
 

@@ -1,10 +1,17 @@
-"""The package as others get it: in step with its notebooks, lint and types clean, a wheel that works elsewhere."""
+"""The package as others get it: lint and types clean, complete metadata, a wheel that works elsewhere."""
+import re
+import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 import venv
+import zipfile
+from unittest.mock import patch
 
 import pytest
+from installing import build, pip_settings, uv_environ
+from packaging.metadata import Metadata
 
 
 def run(words, **options):
@@ -22,23 +29,91 @@ def test_types(root, tmp_path):
     assert (root / "digit_recognizer/py.typed").exists()
 
 
-@pytest.fixture(scope="session")
-def wheel(root, tmp_path_factory):
-    "The wheel, built from a copy of what git tracks."
-    tmp = tmp_path_factory.mktemp("wheel")
-    clone = run(["git", "clone", "-q", root, tmp / "clone"])
-    assert clone.returncode == 0, clone.stderr
-    told = run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp / "dist", tmp / "clone"])
-    assert told.returncode == 0, told.stderr
-    return next((tmp / "dist").glob("*.whl"))
+def links(text):
+    "The targets of the links outside blocks of code."
+    return re.findall(r"\]\(([^()\s]+)\)", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
+
+
+def setup_words(root, folder, **changes):
+    "What setup.py gives to setuptools, with changed settings."
+    for name in ("setup.py", "settings.ini", "README.md"):
+        shutil.copy(root / name, folder)
+    text = (folder / "settings.ini").read_text(encoding="utf-8")
+    for key, value in changes.items():
+        text = re.sub(rf"^{key} =.*$", f"{key} = {value}", text, flags=re.M)
+    (folder / "settings.ini").write_text(text, encoding="utf-8")
+    with patch("setuptools.setup") as setup:
+        runpy.run_path(str(folder / "setup.py"))
+    return setup.call_args.kwargs
+
+
+def test_readme_without_an_address(root, tmp_path):
+    words = setup_words(root, tmp_path, git_url="")
+    assert words["project_urls"] == {} and links(words["long_description"])
+    assert all(target.startswith("https://") for target in links(words["long_description"]))
+    assert len(words["long_description"].splitlines()) == len((root / "README.md").read_text(encoding="utf-8").splitlines())
+
+
+def test_readme_with_an_address(root, tmp_path):
+    address = "https://example.org/us/digits"
+    words = setup_words(root, tmp_path, git_url=f"{address}/", doc_host="https://us.example.org", doc_baseurl="/digits")
+    assert words["project_urls"]["Source"] == address and words["project_urls"]["Documentation"] == "https://us.example.org/digits"
+    inside = [target.removeprefix(f"{address}/blob/main/") for target in links(words["long_description"]) if target.startswith(address)]
+    assert len(inside) > 50 and all((root / target.partition("#")[0]).is_file() for target in inside)
+    assert all(target.startswith("https://") for target in links(words["long_description"]))
+
+
+def test_uv_finds_what_pip_finds(monkeypatch, tmp_path):
+    "The variables and files that configure pip configure uv in the tests."
+    (tmp_path / "pip.conf").write_text("[global]\nindex-url = https://in.file/simple\nextra-index-url = https://a/simple\n    https://b/simple\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.setenv("PIP_FIND_LINKS", "/some/wheels /more/wheels")
+    monkeypatch.delenv("PIP_INDEX_URL", raising=False)
+    assert pip_settings()["index-url"] == "https://in.file/simple"
+    found = uv_environ()
+    assert (found["UV_DEFAULT_INDEX"], found["UV_FIND_LINKS"]) == ("https://in.file/simple", "/some/wheels,/more/wheels")
+    assert found["UV_INDEX"].split()[-2:] == ["https://a/simple", "https://b/simple"]
+    monkeypatch.setenv("PIP_INDEX_URL", "https://in.variable/simple")
+    assert uv_environ()["UV_DEFAULT_INDEX"] == "https://in.variable/simple"
 
 
 @pytest.fixture(scope="session")
-def user(wheel, tmp_path_factory):
+def built(root, tmp_path_factory):
+    "The sdist, and the wheel that is built from it."
+    return build(root, tmp_path_factory.mktemp("built"))
+
+
+@pytest.mark.index
+@pytest.mark.xdist_group("wheel")
+def test_sdist_holds_the_repository(built, root):
+    with tarfile.open(built[0]) as tar:
+        held = {name.partition("/")[2] for name in tar.getnames()}
+    tracked = {name for name in run(["git", "ls-files"], cwd=root).stdout.splitlines() if not name.startswith(".")}
+    assert tracked <= held and "nbs/index.ipynb" in held
+    made = {name for name in held - tracked if "." in name.rpartition("/")[2] and "egg-info" not in name}
+    assert made <= {"setup.cfg"}
+
+
+@pytest.mark.index
+@pytest.mark.xdist_group("wheel")
+def test_metadata(built):
+    with zipfile.ZipFile(built[1]) as wheel:
+        names = wheel.namelist()
+        text = wheel.read(next(name for name in names if name.endswith(".dist-info/METADATA")))
+    found = Metadata.from_email(text, validate=True)
+    assert found.license_expression == "Apache-2.0 AND CC-BY-SA-3.0" and found.license_files == ["LICENSE", "NOTICE"]
+    assert not [c for c in found.classifiers if c.startswith("License")] and "Framework :: Jupyter" in found.classifiers
+    assert str(found.requires_python) == ">=3.10" and "digit_recognizer/py.typed" in names
+    assert not [name for name in names if not name.startswith("digit_recognizer")]
+    assert {"training", "litert", "kaggle", "dev"} <= {*found.provides_extra}
+
+
+@pytest.fixture(scope="session")
+def user(built, tmp_path_factory):
     "A user elsewhere: an environment with the wheel and LiteRT; calls the program in a folder of its own."
     tmp = tmp_path_factory.mktemp("user")
     venv.create(tmp / "env", with_pip=True)
-    told = run([tmp / "env/bin/pip", "install", "-q", f"{wheel}[litert]"])
+    told = run([tmp / "env/bin/pip", "install", "-q", f"{built[1]}[litert]"])
     assert told.returncode == 0, told.stderr
 
     def call(*words, code=0, program="digit_recognizer"):
@@ -51,6 +126,7 @@ def user(wheel, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.index
 @pytest.mark.xdist_group("wheel")
 def test_wheel_used_elsewhere(user, root):
     here = user.folder
@@ -72,10 +148,11 @@ def test_wheel_used_elsewhere(user, root):
     assert (here / "lite.csv").read_bytes() == submission
     user("export", "runs/tiny", "--to", "web")
     shutil.move(here / "kaggle", here / "digits")
-    assert "pip install 'digit_recognizer[kaggle]'" in user("run", "--data", "kaggle", code=2)
+    assert "install it with: pip install 'kagglehub<1.1,>=1.0' 'kagglesdk<0.2,>=0.1.20'" in user("run", "--data", "kaggle", code=2)
 
 
 @pytest.mark.slow
+@pytest.mark.index
 @pytest.mark.xdist_group("wheel")
 def test_wheel_reads_pictures(user, root):
     user("read", root / "nbs/samples/sheet.png", "--csv", "sheet.csv", "--annotate", "read", "--quiet")

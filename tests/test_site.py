@@ -144,6 +144,10 @@ def test_every_page_is_in_the_sidebar(docs):
     assert built - {"index.html", "nbs/try.html"} == set(PAGES)
 
 
+def test_no_page_shows_an_address_in_the_memory(docs):
+    assert not [p.name for p in docs.rglob("*.html") if re.search(r"\bat 0x[0-9a-fA-F]{6}", p.read_text(encoding="utf-8"))]
+
+
 def test_there_are_figures(visit):
     assert visit("nbs/00_data.html").facts["places"]
     assert any(visit(path).facts["places"] for path in PAGES if path.count("/") == 2)

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-WITHOUT_TENSORFLOW = ("core.recipe", "core.tables", "core.predict", "core.jobs", "data", "evaluate", "submit", "images.read", "runs.folder", "runs.models", "runs.sweep", "images.pieces", "analysis.compare", "cli")
+WITHOUT_TENSORFLOW = ("core.recipe", "core.tables", "core.predict", "core.jobs", "core.network", "data", "evaluate", "submit", "images.read", "images.pieces", "runs.folder", "runs.models", "runs.network", "runs.export", "runs.verify", "runs.sweep", "analysis.compare", "scale.scoring", "web.page", "cli")
 STAGES = ("data", "preprocess", "model", "train", "evaluate", "submit")
 
 

@@ -3,14 +3,18 @@
 Commands run in a fresh process where their start matters (encodings, pipes); everything else runs in this process.
 """
 import csv
+import fcntl
 import io
 import os
 import platform
+import pty
 import resource
 import shlex
 import socket
+import struct
 import subprocess
 import sys
+import termios
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from unittest.mock import patch
@@ -23,6 +27,7 @@ from digit_recognizer import cli
 from digit_recognizer.core import files
 from digit_recognizer.core.console import escape, safe_cell, safe_output, say, shell_quote
 from digit_recognizer.core.files import InputError, atomic_folder, atomic_write, check_file, remove_temporary, unchanged
+from digit_recognizer.core.recipe import RECIPES
 from digit_recognizer.runs.folder import pretrained_run
 from processes import PROGRAM, no_hang, run
 
@@ -160,6 +165,87 @@ def test_commands_that_are_printed_can_be_pasted(name, tmp_path, monkeypatch):
         words = subprocess.run(["bash", "-c", f"printf '%s\\0' {command}"], capture_output=True).stdout.split(b"\0")
         assert words[:2] == [b"run", b"--resume"]
         assert os.path.normpath(words[2]) == os.path.normpath(os.fsencode(name)) and not words[2].startswith(b"-")
+
+
+# Colours and progress bars ------------------------------------------------------------------------------------------
+
+
+def on_a_terminal(words, **environ):
+    "What a command shows on a terminal of its own, and its exit code."
+    main, side = pty.openpty()
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    environ = {**os.environ, "TERM": "xterm-256color", **environ}
+    process = subprocess.Popen([*PROGRAM, *map(str, words)], stdin=side, stdout=side, stderr=side, env=environ)
+    os.close(side)
+    shown = b""
+    with no_hang():
+        while True:
+            try:
+                more = os.read(main, 4096)
+            except OSError:  # Linux, where the other side is closed
+                more = b""
+            if not more:
+                break
+            shown += more
+        code = process.wait()
+    os.close(main)
+    return shown.decode(), code
+
+
+@pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {}, {"FORCE_COLOR": "1"}], ids=["NO_COLOR", "default", "FORCE_COLOR"])
+@pytest.mark.parametrize("words, code", [(["--help"], 0), (["run", "--recipe", "slow"], 2), (["run", "--seed", "x"], 2), (["--install-completion", "bash"], 0)])
+def test_nothing_is_coloured(words, code, environ, tmp_path):
+    shown, ended = on_a_terminal(words, HOME=str(tmp_path), **environ)
+    assert (ended, "\x1b" in shown) == (code, False) and shown.strip(), shown
+
+
+def test_a_progress_bar_is_for_terminals_only(root):
+    sheet = root / "nbs/samples/sheet.png"
+    told = run(["read", sheet])
+    assert (told.returncode, told.stderr) == (0, "") and "30 digits" in told.stdout
+    shown, code = on_a_terminal(["read", sheet], NO_COLOR="1")
+    assert code == 0 and "reading: 100%" in shown and "30 digits" in shown
+    assert "%" not in on_a_terminal(["read", sheet, "--quiet"])[0]
+
+
+# Completion ---------------------------------------------------------------------------------------------------------
+
+
+def offered(line, program):
+    "What bash offers for a line, by the script that the program prints."
+    shell = """source <("$0" --show-completion bash)
+_digit_recognizer_completion "$0"
+printf '%s\\n' "${COMPREPLY[@]}" """
+    words = line.split(" ")
+    start = f"COMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}\n"
+    told = subprocess.run(["bash", "-c", start + shell, program], capture_output=True, text=True)
+    assert (told.returncode, told.stderr) == (0, "")
+    return told.stdout.split()
+
+
+def test_bash_completes_commands_options_and_values(tmp_path):
+    program = tmp_path / "digit_recognizer"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(PROGRAM)} "$@"\n')
+    program.chmod(0o755)
+    values = {"ver": "verify", "read --js": "--json", "run --data e": "embedded", "run --strategy m": "mirrored", "export x --to o": "onnx"}
+    values |= {"run --recipe ": " ".join(RECIPES), "sweep --recipe t": "tiny", "run --data nowhere": ""}  # '': bash completes files
+    assert {words: " ".join(offered(f"digit_recognizer {words}", program)) for words in values} == values
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
+def test_every_shell_has_a_script(shell):
+    told = run(["--show-completion", shell])
+    assert told.returncode == 0 and "_DIGIT_RECOGNIZER_COMPLETE" in told.stdout and told.stderr == ""
+
+
+def test_completion_needs_no_large_package():
+    code = """import sys
+from digit_recognizer.cli import main
+try: main()
+except SystemExit: print(sorted({"tensorflow", "keras", "numpy", "pandas", "plotly", "scipy", "rich"} & set(sys.modules)))"""
+    environ = {**os.environ, "_DIGIT_RECOGNIZER_COMPLETE": "complete_bash", "COMP_WORDS": "digit_recognizer run --recipe ", "COMP_CWORD": "3"}
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True)
+    assert told.stdout.split("\n")[:-2] == list(RECIPES) and told.stdout.split("\n")[-2] == "[]"
 
 
 # Files that are none ------------------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from digit_recognizer.core.backend import silence_tensorflow
+from digit_recognizer.core.network import pack
 from digit_recognizer.core.predict import predict
 from digit_recognizer.data import load_embedded
 from digit_recognizer.images.normalise import NORMALISER
 from digit_recognizer.runs.folder import pretrained_run
-from digit_recognizer.web.network import fuse_batch_norms, operations, pack
+from digit_recognizer.runs.network import fuse_batch_norms, operations
 from digit_recognizer.web.page import write_page
 
 NEIGHBOURS = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]  # clockwise from above

@@ -8,12 +8,12 @@ import argparse
 import base64
 import json
 import re
-import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
+from clean import clean
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -28,13 +28,13 @@ def notebooks(place=ROOT / "nbs"):
     return [p for p in found if ".ipynb_checkpoints" not in p.parts]
 
 
-def executed(path):
-    "A notebook with fresh outputs; raises `CellExecutionError`."
+def executed(path, folder=None):
+    "A notebook with fresh outputs, run in its own folder or in another one; raises `CellExecutionError`."
     nb = nbformat.read(path, as_version=4)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    NotebookClient(nb, timeout=TIMEOUT, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(nb, timeout=TIMEOUT, resources={"metadata": {"path": str(folder or path.parent)}}).execute()
     return nb
 
 
@@ -106,7 +106,7 @@ def main():
             failed += bool(wrong)
             print(f"{path.relative_to(ROOT)}: {'FAILED' if wrong else 'done'}", *wrong, sep="\n  ", flush=True)
     if args.step == "refresh":
-        subprocess.run([sys.executable, "-c", "from nbdev.clean import nbdev_clean; nbdev_clean()"], cwd=ROOT, check=True)
+        clean()
     sys.exit(bool(failed))
 
 

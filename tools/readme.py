@@ -1,8 +1,10 @@
 """Write README.md from nbs/index.ipynb:
 
     python tools/readme.py
+    python tools/readme.py FILE  # to another place
 """
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -34,4 +36,5 @@ def readme():
 
 
 if __name__ == "__main__":
-    (ROOT / "README.md").write_text(readme(), encoding="utf-8", newline="\n")
+    out = Path(sys.argv[1]) if sys.argv[1:] else ROOT / "README.md"
+    out.write_text(readme(), encoding="utf-8", newline="\n")

@@ -71,7 +71,7 @@ def _verdict(
     if not c.enough:
         return (f"No evidence of a difference: they disagree on {c.differ} of {c.n:,} digits, "
                 "and the test needs at least 6.")
-    if c.p_value>LEVEL:
+    if c.better is None:
         return (f"No evidence of a difference: of the {c.differ} digits that only one of them reads, "
                 f"{better} reads {won} and {worse} {lost} (p = {c.p_value:.2f}).")
     return (f"{better} is better: of the {c.differ} digits that only one of them reads, it reads {won} "
@@ -115,6 +115,12 @@ class Comparison:
         "McNemar's exact test, two-sided, by scipy's `binomtest`."
         from scipy.stats import binomtest
         return float(binomtest(self.only_a, self.differ).pvalue) if self.differ else 1.
+
+    @property
+    def better(self)->str|None: # 'a' or 'b'; None without enough evidence
+        "Which of the two is better, by the test."
+        if not self.enough or self.p_value>LEVEL: return None
+        return 'b' if self.only_a>self.only_b else 'a'
 
     def difference(self)->tuple[float, float, float]: # b's accuracy minus a's, low, high; fractions
         "The difference in accuracy with its interval, at a confidence of 1 - `LEVEL`."

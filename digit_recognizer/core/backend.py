@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DETERMINISTIC', 'THREADS', 'KERAS_SETTINGS', 'silence_stderr', 'cpu_count', 'thread_count', 'set_environment',
-           'keras_settings', 'start_tensorflow', 'silence_tensorflow', 'backend_settings', 'use_backend_settings',
-           'describe_environment', 'installed_versions', 'check_versions']
+           'keras_settings', 'require_tensorflow', 'start_tensorflow', 'silence_tensorflow', 'backend_settings',
+           'use_backend_settings', 'describe_environment', 'installed_versions', 'check_versions']
 
 # %% ../../nbs/core/backend.ipynb #901dcbcb
 import os
@@ -13,13 +13,14 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 # %% ../../nbs/core/backend.ipynb #1be9d1b7
 from .. import __version__
 from .docments import add_docments
-from .files import InputError
+from .files import InputError, install_command
 
 # %% ../../nbs/core/backend.ipynb #21fa4164
 @contextmanager
@@ -143,9 +144,24 @@ def _import_keras():
         getattr(keras.config, f'set_{name}')(KERAS_SETTINGS[name])
     tf.config.list_physical_devices()
 
+# %% ../../nbs/core/backend.ipynb #37644d1f
+_TENSORFLOW_EXISTS = 'Python 3.10 to 3.13, on Linux, Windows and Macs with Apple silicon'
+
+# %% ../../nbs/core/backend.ipynb #d31c8bbb
+def require_tensorflow():
+    "Raise `InputError` where TensorFlow or Keras is missing."
+    missing = [name for name in ('tensorflow', 'keras') if name not in sys.modules and not find_spec(name)]
+    if not missing: return
+    here = f'Python {platform.python_version()} on {platform.system()} {platform.machine()}'
+    raise InputError(f"TensorFlow is needed for this, and {' and '.join(missing)} cannot be found here "
+                     f"({here}). It exists for {_TENSORFLOW_EXISTS}; install it there with: "
+                     f"{install_command('training')}. Without it, read, check, compare, export-csv, "
+                     "verify and predict work")
+
 # %% ../../nbs/core/backend.ipynb #d8307ea9
 def start_tensorflow():
     "Import TensorFlow with oneDNN, in silence, and Keras with our settings; raises `InputError` for others."
+    require_tensorflow()
     if 'keras' in sys.modules: _check_keras()
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     if not {'tensorflow', THREADS[0]} & {*sys.modules, *os.environ} and cpu_count()!=_usable_processors():

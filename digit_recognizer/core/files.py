@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['TEMPORARY', 'InputError', 'check_new_file', 'check_file', 'is_hidden', 'file_state', 'check_state', 'unchanged',
-           'stream_number', 'copy_stream', 'as_file', 'require_extra', 'temporary_path', 'is_running',
-           'remove_temporary', 'name_errors', 'atomic_write', 'atomic_folder', 'BusyError', 'lock_folder', 'sha256']
+           'stream_number', 'copy_stream', 'as_file', 'install_command', 'require_extra', 'missing_module_error',
+           'temporary_path', 'is_running', 'remove_temporary', 'name_errors', 'atomic_write', 'atomic_folder',
+           'BusyError', 'lock_folder', 'sha256']
 
 # %% ../../nbs/core/files.ipynb #87d775ac
 import errno
@@ -21,6 +22,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # %% ../../nbs/core/files.ipynb #48bc1a41
+from .console import shell_quote
 from .docments import add_docments
 
 # %% ../../nbs/core/files.ipynb #e4a36183
@@ -133,6 +135,29 @@ def as_file(
             copy_stream(number, Path(tmp)/'stdin')
             yield Path(tmp)/'stdin'
 
+# %% ../../nbs/core/files.ipynb #NEW
+def _extra_packages(
+    extra:str, # of this package
+)->list: # requirements, such as 'pyarrow<27,>=17'; empty where the metadata lack the extra
+    "The packages that an extra brings, from the installed metadata."
+    from importlib import metadata # takes as long as all else here
+    try: lines = metadata.requires('digit_recognizer') or []
+    except metadata.PackageNotFoundError: return []
+    parts = [line.partition(';') for line in lines]
+    return [name.strip() for name, _, marker in parts if re.search(f'extra == ["\']{extra}["\']', marker)]
+
+# %% ../../nbs/core/files.ipynb #066e8ab1
+def install_command(
+    extra:str, # of this package
+)->str: # to be typed in the system's shell
+    "The command that installs what an extra brings."
+    import digit_recognizer
+    top = Path(digit_recognizer.__file__).resolve().parents[1]
+    if not (top/'settings.ini').is_file():
+        return ' '.join(['pip install', *map(shell_quote, _extra_packages(extra))])
+    place = '.' if top==Path.cwd() else str(top)
+    return f"pip install -e {shell_quote(f'{place}[{extra}]')}"
+
 # %% ../../nbs/core/files.ipynb #dd8d87b9
 def require_extra(
     packages:str|tuple, # import names, all of which are needed
@@ -142,7 +167,20 @@ def require_extra(
     "Raise `InputError` where an optional package is missing."
     missing = [p for p in ([packages] if isinstance(packages, str) else packages) if not find_spec(p)]
     if missing: raise InputError(f"{purpose} needs {' and '.join(missing)}; "
-                                 f"install it with: pip install 'digit_recognizer[{extra}]'")
+                                 f"install it with: {install_command(extra)}")
+
+# %% ../../nbs/core/files.ipynb #15e2355b
+_LEFT_OUT = 'tensorflow', 'keras', 'h5py', 'sklearn', 'jinja2', 'plotly', 'cufflinks' # import names
+
+# %% ../../nbs/core/files.ipynb #2ec38fa1
+def missing_module_error(
+    e:ModuleNotFoundError, # of a failed import
+)->InputError:
+    "An error in words for a package that the small install lacks; raises `e` for any other."
+    name = (e.name or '').partition('.')[0]
+    if name not in _LEFT_OUT: raise e
+    return InputError(f"this command needs {name}, which is not installed; "
+                      f"install it with: {install_command('training')}")
 
 # %% ../../nbs/core/files.ipynb #3cd7f844
 TEMPORARY = '.digit_recognizer-' # the beginning of every temporary name

@@ -209,9 +209,10 @@ def progress_bar(
     show:bool=True,  # False gives a bar that is not shown
     **options,       # others of tqdm
 ): # a tqdm bar, which is a context
-    "A progress bar."
+    "A progress bar; only a terminal or a notebook shows it."
     from tqdm.auto import tqdm
-    return tqdm(total=total, unit=unit, desc=desc, disable=not show, dynamic_ncols=True, **options)
+    hidden = None if show and 'ipykernel' not in sys.modules else not show # None: unless stderr is a terminal
+    return tqdm(total=total, unit=unit, desc=desc, disable=hidden, dynamic_ncols=True, **options)
 
 # %% ../../nbs/core/jobs.ipynb #cc60b316
 def _json_value(

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 # %% ../../nbs/images/read.ipynb #62d04fdd
+from ..core.cards import box_picture, card
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, check_new_file
@@ -116,7 +117,7 @@ def open_picture(
         except DECODE_ERRORS as e: raise _damaged(path, e) from None
 
 # %% ../../nbs/images/read.ipynb #6769a0bf
-READ_BATCH = 64       # digits at a time; always the same number, since Keras compiles anew for each
+READ_BATCH = 64       # digits at a time
 SURE_CONFIDENCE = .9  # an answer with less is a doubt
 DOUBT_CONFIDENCE = .5 # upper bound for a doubtful digit
 
@@ -155,6 +156,19 @@ class Page:
     def __str__(self):
         return '\n'.join(''.join(f"{r.digit}{'.'*r.point}" for r in line) for line in self.lines)
 
+    def __repr__(self):
+        n, doubtful, other = len(self.readings), sum(self.doubts.values()), len(self.others)
+        return f"Page({n} digits, {doubtful} in doubt, {other} other pieces of ink)"
+
+    def _repr_html_(self):
+        facts:dict = {f'line {i}': ' '.join(f"{r.digit}{'?'*bool(r.doubt)}{'.'*r.point}" for r in line)
+                      for i, line in enumerate(self.lines[:50], 1)}
+        facts |= {'in doubt': ', '.join(f'{n} {why}' for why, n in self.doubts.items()) or 'none',
+                  'other ink': len(self.others)}
+        boxes, digits = [r.piece.box for r in self.readings], [r.digit for r in self.readings]
+        picture = box_picture(boxes, digits, [bool(r.doubt) for r in self.readings])
+        return card(f'Page: {len(self.readings)} digits', facts, picture)
+
 # %% ../../nbs/images/read.ipynb #6de9b122
 def _have_points(
     pieces:list[Piece], # of a picture, in reading order
@@ -176,6 +190,15 @@ def _check_any_digit(
     raise InputError(f"picture: no digit on it; {ink}, and {reason}; "
                      "if the paper lies on something, cut that off")
 
+# %% ../../nbs/images/read.ipynb #40789571
+def _predict_pieces(
+    imgs:np.ndarray, # uint8 (n, 28, 28)
+    model,           # as `read_picture` takes it
+)->np.ndarray: # probabilities, (n, 10)
+    "Predict the digits of a picture; Keras compiles anew for each number of them, so it gets whole batches."
+    whole = np.pad(imgs, ((0, 0 if hasattr(model, 'batch') else -len(imgs)%READ_BATCH), (0, 0), (0, 0)))
+    return predict(model, whole, READ_BATCH, check=False)[:len(imgs)]
+
 # %% ../../nbs/images/read.ipynb #af9d5d16
 def read_picture(
     picture, # Pillow image or array, as `to_grey` takes it
@@ -185,9 +208,7 @@ def read_picture(
     pieces = find_pieces(picture)
     _check_any_digit(pieces)
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
-    imgs = np.stack([p.img for p in good])
-    imgs = np.pad(imgs, ((0, -len(imgs)%READ_BATCH), (0, 0), (0, 0)))
-    proba = predict(model, imgs, READ_BATCH, check=False)[:len(good)]
+    proba = _predict_pieces(np.stack([p.img for p in good]), model)
     bounds = [DOUBT_CONFIDENCE if p.doubt else 1. for p in good]
     readings = [Reading(int(row.argmax()), min(float(row.max()), bound), p, point)
                 for row, bound, p, point in zip(proba, bounds, good, points)]

@@ -15,7 +15,7 @@ import numpy as np
 # %% ../../nbs/runs/ensemble.ipynb #f227e452
 from ..core.backend import silence_tensorflow
 from ..core.docments import add_docments
-from ..core.console import shell_quote
+from ..core.console import say, shell_quote
 from ..core.files import InputError
 from ..core.jobs import ChildExecutor, Executor, SerialExecutor, progress_bar
 from ..core.recipe import Recipe
@@ -77,7 +77,7 @@ def train_member(
     check_visible(out/PLAN)
     folder, member_recipe = out/'members'/str(member), replace(recipe, seed=recipe.seed+member)
     if is_finished(folder): return load_run(folder).info['scores']
-    if progress: print(f'member {member} ({member+1} of {members})', flush=True)
+    if progress: say(f'member {member} ({member+1} of {members})', err=True)
     rows = fold_rows(digits.y, recipe, member)
     return train_or_resume(folder, digits, member_recipe, progress, rows).info['scores']
 

@@ -28,20 +28,25 @@ import numpy as np
 
 # %% ../../nbs/runs/folder.ipynb #6603dd64
 from ..core.backend import backend_settings
+from ..core.cards import card
 from ..core.console import shell_quote
 from ..core.docments import add_docments
 from ..core.files import (InputError, atomic_folder, atomic_write, check_file, check_new_file,
                                          lock_folder, remove_temporary, sha256)
 from ..core.jobs import Executor, SerialExecutor, read_json, read_record, write_record
+from ..core.network import network_text
 from ..core.predict import check_proba
 from ..core.recipe import Recipe
 from ..data import Digits, load_digits, with_corrections
+from ..evaluate import Score
 from .models import LARGEST_UNPACKED, check_unpacked_size, load_model, save_model
+from .network import fuse_batch_norms, operations
 from .records import PlanRecord, RunRecord, check_facts, record_checksum
 
 # %% ../../nbs/runs/folder.ipynb #2c49438a
 FORMAT = 1 # of the run folder; raised when an older reader would misread it
-FILES = 'model.keras', 'curve.csv', 'validation.npz', 'test.npz', 'submission.csv' # run.json holds checksums
+FILES = ('model.keras', 'network.json', 'curve.csv', 'validation.npz', 'test.npz',
+         'submission.csv') # run.json holds their checksums
 MAKE_AGAIN = 'restore it or make the run again' # the step that helps where a file is not what a run wrote
 
 # %% ../../nbs/runs/folder.ipynb #5a89f2c3
@@ -205,6 +210,15 @@ class Run:
         return (f"Run({self.info['recipe']['name']}, seed {self.info['recipe']['seed']}: "
                 f"{score['errors']} errors on {score['n']:,} validation digits)")
 
+    def _repr_html_(self):
+        scores, cost, recipe = self.info['scores'], self.info['training'], self.info['recipe']
+        facts = {name.replace('_', ' '): Score(s['n'], s['errors']) for name, s in scores.items() if s}
+        facts['training'] = (f"{cost['epochs']} epochs, {cost['seconds']:.0f} s, "
+                             f"{cost['cpu_seconds']:.0f} CPU-seconds")
+        if self.info['data']['rehearsal']:
+            facts['rehearsal'] = "MNIST holds Kaggle's answers: not a leaderboard claim"
+        return card(f"Run: {recipe['name']}, seed {recipe['seed']}", facts)
+
 # %% ../../nbs/runs/folder.ipynb #0f6e83bd
 PLAN = 'plan.json' # in the folder of a run that is not finished
 
@@ -245,8 +259,18 @@ def load_run(
 
 # %% ../../nbs/runs/folder.ipynb #b5223a45
 def pretrained_run()->Run: # recipe `fast`, seed 0, trained on the embedded digits
-    "The run that comes with the package: run.json and model.keras."
+    "The run that comes with the package: run.json, model.keras and network.json."
     return load_run(Path(str(files('digit_recognizer')/'reader')))
+
+# %% ../../nbs/runs/folder.ipynb #a9a0bf97
+def _write_network(
+    model,     # Keras model
+    path:Path, # the file; deleted where the network cannot be a list of operations
+):
+    "Write a model as a list of operations; a network with an unknown layer is kept by Keras alone."
+    try: text = network_text(fuse_batch_norms(operations(model)))
+    except InputError: return path.unlink(missing_ok=True)
+    with atomic_write(path, replace=True) as part: part.write_text(text, encoding='ascii')
 
 # %% ../../nbs/runs/folder.ipynb #6f1a04e8
 def _write_results(
@@ -263,6 +287,7 @@ def _write_results(
                'test.npz': partial(np.savez_compressed, proba=test)}
     for name, write in writers.items():
         with atomic_write(folder/name, replace=True) as part: write(part)
+    _write_network(model, folder/'network.json')
 
 # %% ../../nbs/runs/folder.ipynb #320272f8
 def save_run(

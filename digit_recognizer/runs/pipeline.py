@@ -26,6 +26,7 @@ from ..data import Digits
 from ..evaluate import fit_temperature, score
 from ..model import with_temperature
 from ..preprocess import split
+from .export import leave_litert
 from .folder import Run, create_run, load_run, lock_run, save_run
 from ..submit import write_submission
 from ..train import Fit, fit
@@ -98,6 +99,7 @@ def write_results(
     "Write the submission and all files of a run, over those that an interrupted one left."
     (out/'submission.csv').unlink(missing_ok=True)
     write_submission(test.argmax(1), out/'submission.csv')
+    leave_litert(Run(out, info), model)
     return save_run(out, model, curve, validation, test, info)
 
 # %% ../../nbs/runs/pipeline.ipynb #7b4f19a2

@@ -12,7 +12,8 @@ from itertools import product
 from pathlib import Path
 
 # %% ../../nbs/runs/sweep.ipynb #ca10991e
-from ..core.console import safe_cell
+from ..core.backend import require_tensorflow
+from ..core.console import safe_cell, say
 from ..core.docments import add_docments
 from ..core.files import BusyError, InputError, atomic_write, lock_folder
 from ..core.jobs import (ChildExecutor, Executor, SerialExecutor, check_record, progress_bar,
@@ -85,7 +86,7 @@ def _train_one(
     from digit_recognizer.runs.pipeline import train_or_resume
     check_visible(folder.parent)
     if is_finished(folder): return load_run(folder).info['scores']
-    if progress: print(folder.name, flush=True)
+    if progress: say(folder.name, err=True)
     try: return train_or_resume(folder, digits, recipe, progress).info['scores']
     except BusyError: raise
     except InputError as e: return e
@@ -105,6 +106,7 @@ def _open_sweep(
     if record is not None: check_record(path, record, facts, 'a sweep')
     elif out.exists():
         raise InputError(f"{out} exists and is not a sweep; choose another name or delete it first")
+    else: require_tensorflow() # before anything is made
     out.mkdir(parents=True, exist_ok=True)
     write_record(path, facts)
 

@@ -9,6 +9,7 @@ __all__ = ['WITHOUT_CHECKSUM', 'MODEL_CHECK', 'MODEL_CHECK_TOLERANCE', 'Finding'
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 # %% ../../nbs/runs/verify.ipynb #e8673ab7
@@ -22,8 +23,9 @@ from ..core.predict import predict
 from ..core.recipe import Recipe
 from ..data import Digits
 from ..evaluate import score
-from .export import fastest_model
+from .export import FORMATS, MODEL_LOADERS, checksums, fastest_file
 from .folder import FILES, Run, load_run, read_file
+from .models import read_checksum
 from .records import record_checksum
 from ..submit import submission_problems
 
@@ -71,6 +73,19 @@ def _check_file(
     try: same = hashlib.sha256(read_file(run.folder/name)).hexdigest()==written
     except InputError as e: return Finding(name, False, f'cannot be read: {e}')
     return Finding(name, same, 'the bytes that were written' if same else 'other bytes than were written')
+
+# %% ../../nbs/runs/verify.ipynb #2dfa8024
+def _check_exports(
+    run:Run, # a finished run
+)->Iterator[Finding]: # one for each export
+    "Are the exports the ones that were written?"
+    for file in (run.folder/name for name, *_ in FORMATS.values()):
+        if not file.exists(): continue
+        written = read_checksum(file)
+        same = checksums(file)==written if written else None
+        words = {True: 'the bytes that were written', False: 'other bytes than were written',
+                 None: f'{file.name}.json beside it holds no checksum'}
+        yield Finding(file.name, same, words[same])
 
 # %% ../../nbs/runs/verify.ipynb #f538aef8
 WITHOUT_CHECKSUM = '0.1.0', '0.2.0' # of digit_recognizer
@@ -211,12 +226,18 @@ def _rows_were_given(
     return any(np.array_equal(fold_rows(y, replace(recipe, seed=recipe.seed-i), i)[1], run.validation['rows'])
                for i in folds)
 
+# %% ../../nbs/runs/verify.ipynb #1e4d468a
+def _need_tensorflow():
+    "Raise `ImportError` where TensorFlow is not installed."
+    if not find_spec('tensorflow'): raise ImportError("TensorFlow is not installed")
+
 # %% ../../nbs/runs/verify.ipynb #178307e5
 def _check_rows(
     run:Run,       # a finished run of one network
     digits:Digits, # of the run
 )->Finding:
     "Were the validation digits split off by the recipe?"
+    _need_tensorflow()
     from digit_recognizer.preprocess import split
     recipe, rows, said = run.recipe, run.validation['rows'], run.info.get('split', {})
     train, val = split(digits.y, recipe.val, recipe.seed, recipe.stratify)
@@ -238,6 +259,7 @@ def _check_split(
     if not np.array_equal(digits.y[run.validation['rows']], run.validation['y']):
         return Finding('split', False, 'validation.npz has other labels than the digits')
     if 'members' not in run.info: return _check_rows(run, digits)
+    _need_tensorflow()
     from digit_recognizer.runs.ensemble import fold_count
     counted = {'folds': fold_count(run.recipe), 'out_of_fold': len(run.validation['rows'])}
     claim = _differing(counted, run.info.get('split', {}))
@@ -248,11 +270,13 @@ def _check_split(
 def _loads(
     run:Run, # a finished run
 )->Finding|None: # None where the model can be used
-    "The reason why a model cannot be checked."
-    try: run.model
+    "The reason why Keras cannot check a model."
+    try:
+        _need_tensorflow()
+        run.model
     except (InputError, ImportError) as e:
         changed = _check_file(run, 'model.keras').fine is False
-        return Finding('model', False if changed else None, f'cannot be checked here, because {e}')
+        return Finding('network', False if changed else None, f'cannot be checked here, because {e}')
     return None
 
 # %% ../../nbs/runs/verify.ipynb #67c278a3
@@ -299,28 +323,42 @@ def _check_network(
 MODEL_CHECK = 500            # digits that the model predicts again
 MODEL_CHECK_TOLERANCE = 1e-3 # of a probability, for another processor
 
+# %% ../../nbs/runs/verify.ipynb #00127e1c
+def _usable_models(
+    run:Run,    # a finished run
+    keras:bool, # can Keras load its model?
+)->list: # each as `predict` takes it
+    "The forms of a run's network that this machine can compute; raises `InputError` for a changed file."
+    files = sorted({fastest_file(run), run.folder/'network.json'})
+    others = [MODEL_LOADERS[file.suffix](file) for file in files if file.suffix!='.keras' and file.exists()]
+    return [run.model, *others] if keras else others
+
 # %% ../../nbs/runs/verify.ipynb #a60749b0
 def _recount(
     run:Run,       # a finished run whose probabilities were not kept
     digits:Digits, # of the run
+    models:list,   # of `_usable_models`
 )->Finding:
     "Does the model still make as many errors on the validation digits?"
+    _need_tensorflow()
     from digit_recognizer.preprocess import split
-    recipe = run.recipe
+    recipe, claimed = run.recipe, run.info['scores']['validation']
     rows = split(digits.y, recipe.val, recipe.seed, recipe.stratify)[1]
-    proba = predict(fastest_model(run), digits.x[rows], check=False)
-    return _score_finding('model', digits.y[rows], proba, run.info['scores']['validation'])
+    probas = [predict(model, digits.x[rows], check=False) for model in models]
+    found = [_score_finding('model', digits.y[rows], proba, claimed) for proba in probas]
+    return next((finding for finding in found if not finding.fine), found[0])
 
 # %% ../../nbs/runs/verify.ipynb #bb9e82e0
 def _check_model(
-    run:Run,       # a finished run
-    digits:Digits, # of the run
-)->Finding:
+    run:Run,         # a finished run
+    digits:Digits,   # of the run
+    keras:bool=True, # can Keras load its model?
+)->Finding|None: # None where no form of the model can be computed here
     "Does the model still give the same probabilities?"
-    if not _is_kept(run, 'test.npz'): return _recount(run, digits)
+    if not (models := _usable_models(run, keras)): return None
+    if not _is_kept(run, 'test.npz'): return _recount(run, digits, models)
     x, before = digits.x_test[:MODEL_CHECK], run.test[:MODEL_CHECK]
-    probas = [predict(model, x, check=False) for model in {run.model, fastest_model(run)}]
-    differ = max(float(np.abs(proba-before).max()) for proba in probas)
+    differ = max(float(np.abs(predict(model, x, check=False)-before).max()) for model in models)
     fine, words = differ<=MODEL_CHECK_TOLERANCE, f"predicted {len(before)} digits again, "
     return Finding('model', fine, words+f"within {MODEL_CHECK_TOLERANCE} of test.npz" if fine else
                    words+f"its probabilities differ by up to {differ:.2g}")
@@ -333,6 +371,7 @@ def _check_member(
     digits:Digits|None, # of the run, if they are known
 )->Finding:
     "Is a member the one that the ensemble describes?"
+    _need_tensorflow()
     from digit_recognizer.runs.ensemble import fold_rows
     recipe, info = run.recipe, member.info
     counted = {'seed': recipe.seed+i, 'temperature': info.get('temperature'), **info['scores']}
@@ -349,6 +388,7 @@ def _check_average(
     members:list,  # a Run for each member
 )->Finding:
     "Are the ensemble's probabilities those of its members together?"
+    _need_tensorflow()
     from digit_recognizer.runs.ensemble import out_of_fold
     together, test = out_of_fold([m.validation for m in members]), np.mean([m.test for m in members], axis=0)
     fine = all(a.shape==b.shape and np.allclose(a, b, 0, 1e-6) for a, b in (
@@ -360,7 +400,10 @@ def _check_average(
 def _check_environment(
     run:Run, # a finished run
 )->Iterator[Finding]: # one for each difference
-    "Machine and versions that are not those of the run."
+    "Machine and versions that are not those of the run; those of TensorFlow are known only where it is."
+    if not find_spec('tensorflow'):
+        yield Finding('versions', None, 'not compared with those of the run: TensorFlow is not installed')
+        return
     today = describe_environment()
     for name, then in run.info['environment'].items():
         if today.get(name)!=then:
@@ -372,9 +415,10 @@ def _try(
     what:str,       # is checked
     check:Callable, # returns a Finding or None
 )->Iterator[Finding]: # none for None
-    "Do a check; a file that cannot be read is a finding too."
+    "Do a check; a file that cannot be read is a finding too, and so is a package that is missing."
     try: found = check()
     except InputError as e: found = Finding(what, False, f'cannot be read: {e}')
+    except ImportError as e: found = Finding(what, None, f'cannot be checked here, because {e}')
     if found: yield found
 
 # %% ../../nbs/runs/verify.ipynb #3f4edb21
@@ -398,11 +442,11 @@ def _check_models(
     digits:Digits|None, # of the run, if they are known
 )->Iterator[Finding]: # one for each check
     "Is the model the one that was trained?"
-    if problem := _loads(run): yield problem
-    else:
-        yield from _try('network', lambda: _check_network(run))
-        if digits: yield from _try('model', lambda: _check_model(run, digits))
-        else: yield Finding('model', None, 'cannot be checked without its digits')
+    problem = _loads(run)
+    if problem: yield problem
+    else: yield from _try('network', lambda: _check_network(run))
+    if digits: yield from _try('model', lambda: _check_model(run, digits, not problem))
+    elif not problem: yield Finding('model', None, 'cannot be checked without its digits')
 
 # %% ../../nbs/runs/verify.ipynb #8967fa0e
 def _checks(
@@ -410,7 +454,8 @@ def _checks(
     digits:Digits|None, # of the run, if they are known
 )->Iterator[Finding]: # one for each check
     "All checks but those of digits and machine, which the members share."
-    yield from (_check_file(run, name) for name in FILES)
+    yield from (_check_file(run, name) for name in FILES if name!='network.json' or _is_kept(run, name))
+    yield from _check_exports(run)
     yield from (_check_record(run), _check_recipe(run))
     yield from _check_probabilities(run, digits)
     yield from _check_models(run, digits)

@@ -36,8 +36,8 @@ from ..core.jobs import (Executor, SerialExecutor, check_record, progress_bar, r
                                         write_record)
 from ..core.predict import TOP, predict, top_two
 from ..core.tables import BLOCK, SPAN, check_header, read_blocks, spans
-from ..runs.export import LiteModel
-from ..runs.models import load_model, read_model
+from ..runs.export import MODEL_LOADERS
+from ..runs.models import read_model
 from ..submit import HEADER
 
 # %% ../../nbs/scale/scoring.ipynb #8b6ce1a0
@@ -199,7 +199,7 @@ def read_chunk(
 @dataclass(frozen=True)
 class ModelFile:
     "The file of a model, as bytes."
-    name:str      # path of the file, for errors; its ending tells the kind, .tflite or .keras
+    name:str      # path of the file, for errors; its ending tells the kind, as in `MODEL_LOADERS`
     content:bytes # of the file
 
     @cached_property
@@ -213,10 +213,9 @@ class ModelFile:
 @lru_cache(1)
 def load_cached_model(
     model:ModelFile, # what to load
-)->Any: # LiteModel or Keras model
+)->Any: # LiteModel, NetworkModel or Keras model
     "Load a model; the last one is kept in this process. Raises `InputError` for a file that holds none."
-    load = LiteModel if Path(model.name).suffix=='.tflite' else load_model
-    return load(model.name, model.content)
+    return MODEL_LOADERS[Path(model.name).suffix](model.name, model.content)
 
 # %% ../../nbs/scale/scoring.ipynb #67648aa3
 def _check_same_file(
@@ -232,7 +231,7 @@ def _check_same_file(
 
 # %% ../../nbs/scale/scoring.ipynb #ad21b794
 def _predict_blocks(
-    net:Any,     # LiteModel or Keras model
+    net:Any,     # LiteModel, NetworkModel or Keras model
     chunk:Chunk, # what to predict
 )->Iterator[np.ndarray]: # records of `top_two`, of a block
     "Predict block by block; raises `InputError` for inverted images, or pixels from 0 to 1."
@@ -459,7 +458,7 @@ def _job_folder(
 # %% ../../nbs/scale/scoring.ipynb #1cc50f3f
 @contextmanager
 def predict_files(
-    model_file:Path,     # a run's model.keras or model.tflite
+    model_file:Path,     # a run's model.keras, network.json or model.tflite
     source:str|Path,     # a CSV or Parquet file, or a folder of them
     folder:Path,         # for this job's predictions alone; made if it is missing, and removed at the end
     executor:Executor=SerialExecutor(), # what predicts the chunks; a `Cluster` does it on its workers

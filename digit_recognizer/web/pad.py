@@ -15,6 +15,7 @@ from ..core.files import InputError, require_extra
 from ..core.predict import predict
 from ..data import load_embedded
 from ..images.normalise import normalise
+from ..runs.export import small_model
 from ..runs.folder import Run, pretrained_run
 from .page import page_asset, page_threshold
 
@@ -94,7 +95,7 @@ class Pad(anywidget.AnyWidget):
         if x is None:
             digits = load_embedded()
             x, y = digits.x, digits.y
-        self.reads = dict(model=run.model, x=x, y=y, threshold=page_threshold(run)[0], k=k)
+        self.reads = dict(model=small_model(run), x=x, y=y, threshold=page_threshold(run)[0], k=k)
 
     @traitlets.observe('picture')
     def _read(self, change): self.answer = answer_drawing(change.new, **self.reads)

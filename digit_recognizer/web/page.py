@@ -30,7 +30,8 @@ from ..images.normalise import NORMALISER
 from ..runs.export import (FORMATS, check_answers, conversion_errors, describe_model,
                                           export_run, remove_leftovers)
 from ..runs.folder import Run
-from .network import compute, fuse_batch_norms, operations, pack, unpack
+from ..core.network import NetworkModel, pack, unpack
+from ..runs.network import fuse_batch_norms, operations
 
 # %% ../../nbs/web/page.ipynb #db73ad8a
 PAGE_ERROR_RATE = .005  # wanted share of errors among the answers
@@ -160,7 +161,7 @@ class PageModel:
         x:np.ndarray, # pixels 0-255, (n, 28, 28, 1)
     )->np.ndarray: # probabilities, float32 (n, 10)
         "Probabilities for one batch."
-        return compute(self.net, x)
+        return NetworkModel(self.net).predict_on_batch(x)
 
 # %% ../../nbs/web/page.ipynb #a2525c42
 def _check_page(
@@ -175,7 +176,7 @@ def _check_page(
         raise InputError(f"{path}: not written, because the page would have {size:,} bytes, "
                          f"more than {max_bytes:,}; export a smaller network, one of the members, "
                          "or to onnx, or allow more: write_page(run, path, max_bytes=…)")
-    return check_answers(run, Path(path), PageModel(part))
+    return check_answers(run.model, Path(path), PageModel(part))
 
 # %% ../../nbs/web/page.ipynb #cbe90767
 def write_page(
@@ -194,8 +195,8 @@ def write_page(
 def export_to(
     run:Run,         # a finished run
     to:str='litert', # 'web', or one of `runs.export.FORMATS`
-)->tuple[Path, float]: # the file; the largest difference of a probability from Keras
-    "Write a run's model into its folder in another format; raises `InputError` if it exists."
+)->tuple[Path, float|None]: # the file; how far its probabilities are from Keras', None if it was there
+    "Write a run's model into its folder in another format; raises `InputError` where another file is there."
     if to in FORMATS: return export_run(run, to)
     if to!='web': raise InputError(f"unknown format {to!r}; expected one of {', '.join((*FORMATS, 'web'))}")
     page = run.folder/'page.html'

@@ -1,5 +1,5 @@
 // Computes a network, one image at a time. A value is {shape, v}: [height, width, channels] or [numbers], and its
-// numbers in that order. nbs/web/network.ipynb makes the list of operations and has the same in numpy.
+// numbers in that order. nbs/runs/network.ipynb makes the list of operations, nbs/core/network.ipynb has the same in numpy.
 function halfToFloat(h) {
   const sign = h & 0x8000 ? -1 : 1, exponent = (h >> 10) & 31, fraction = h & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
