@@ -55,7 +55,8 @@ def _options(
 ): pass
 
 # %% ../nbs/cli.ipynb #50992c82
-_TyperError:type[Any] = typer.BadParameter.__mro__[-4] # above Exception, BaseException and object
+_TyperError:type[Any] = next(kind for kind in typer.BadParameter.__mro__
+                             if kind.__name__ in ('TyperException', 'ClickException'))
 
 # %% ../nbs/cli.ipynb #89b84e59
 def _option_message(
@@ -429,9 +430,10 @@ def _finish(
 )->RunAnswer:
     "Write the report, and print the summary."
     if report:
-        from digit_recognizer.analysis.report import write_report
-        try: write_report(run, digits)
-        except (InputError, OSError, KeyboardInterrupt) as e:
+        try:
+            from digit_recognizer.analysis.report import write_report
+            write_report(run, digits)
+        except (InputError, OSError, ModuleNotFoundError, KeyboardInterrupt) as e:
             say(f"no report ({escape(_message(e)) or 'interrupted'}); the run is kept, and this command "
                 f"makes one:\ndigit_recognizer report {shell_quote(run.folder)}", err=True)
     if not json: say(summary_text(run))
@@ -841,8 +843,8 @@ def _verify(run:_RunFolder, data:_RunData=None, json:_Json=False)->VerifyAnswer:
 def _check(
     file:Annotated[Path, typer.Argument(help='A submission, from this program or any other.')],
     rows:Annotated[int|None, typer.Option(
-        min=1, help='How many predictions it must have; by default as many as the digits of the run '
-                    'in whose folder it is, or 28,000.')]=None,
+        min=1, max=10**12, help='How many predictions it must have; by default as many as the digits '
+                                'of the run in whose folder it is, or 28,000.')]=None,
     json:_Json=False,
 )->CheckAnswer:
     "Check a submission file, line by line."

@@ -152,6 +152,20 @@ def check_reading(call, root):
 
 @pytest.mark.slow
 @pytest.mark.index
+def test_a_run_with_the_versions_of_colab(wheel, root, tmp_path):
+    "What our package needs, in Colab's versions: train, read, predict."
+    name = "colab-2026-08"
+    call = install(tmp_path, interpreter(LISTS[name]), "-c", root / f"tests/environments/{name}.txt", wheel)
+    call("run", "--recipe", "tiny", "--quiet", "--no-report")
+    assert json.loads((tmp_path / "runs/tiny/run.json").read_text())["environment"]["tensorflow"] == listed(root, name)["tensorflow"]
+    check_reading(call, root)
+    call("export-csv", "digits")
+    call("predict", "runs/tiny", "digits/test.csv", "--out", "again.csv", "--quiet")
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "runs/tiny/submission.csv").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.index
 def test_small_install(lowest, wheel, root, tmp_path):
     "Without TensorFlow: reading, predicting and checking work, and everything else says in one line what is missing."
     call = install(tmp_path, interpreter(*reversed(PYTHONS)), "-r", root / "requirements-small.txt")

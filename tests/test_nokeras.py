@@ -1,5 +1,6 @@
 """What needs no TensorFlow: the commands in fresh processes in which TensorFlow, Keras and more are as if not installed,
 and in processes in which to import them is an error."""
+import base64
 import json
 import os
 import shutil
@@ -130,6 +131,8 @@ CHANGES = {
     "empty": b"", "half": None, "a list": b"[]", "very deep": b"[" * 200_000, "another model": b'{"operations": [], "weights": [], "data": ""}',
     "a terabyte": json.dumps({"operations": [{"op": "frame", "sides": [10**6] * 4, "from": [0]}], "weights": [], "data": ""}).encode(),
     "many views of one array": json.dumps({"operations": [], "weights": [{"shape": [1], "bits": 32, "at": 0}] * 10**5, "data": "AAAAAA=="}).encode(),
+    "a large pool": json.dumps({"operations": [{"op": "frame", "sides": [28] * 4, "from": [0]}, {"op": "frame", "sides": [28] * 4, "from": [1]}, {"op": "pool", "size": [140, 140], "stride": [1, 1], "from": [2]}], "weights": [], "data": ""}).encode(),
+    "not a number": json.dumps({"operations": [{"op": "flat", "from": [0]}, {"op": "dense", "then": "softmax", "kernel": 0, "bias": 1, "from": [1]}], "weights": [{"shape": [784, 10], "bits": 16, "at": 0}, {"shape": [10], "bits": 16, "at": 15_680}], "data": base64.b64encode(bytes(15_680) + 10 * b"\0\x7e").decode()}).encode(),
     "large numbers": json.dumps({"operations": [{"op": "pool", "size": [1, 1], "stride": [10**30, 1], "from": [0]}], "weights": [], "data": ""}).encode(),
 }
 
@@ -144,6 +147,14 @@ def test_a_strangers_network_is_refused_in_one_line(what, small, root, tmp_path)
     (folder / "run.json").write_text(json.dumps(record))
     told = command(["read", root / "nbs/samples/sheet.png", "--run", folder, "--quiet"], **small)
     assert "network.json: " in refused(told)
+
+
+def test_a_network_that_the_run_does_not_list_is_not_used(small, root, tmp_path):
+    folder = shutil.copytree(READER, tmp_path / "run")
+    record = json.loads((folder / "run.json").read_text())
+    del record["files"]["network.json"], record["checksum"]
+    (folder / "run.json").write_text(json.dumps(record))
+    assert "TensorFlow" in refused(command(["read", root / "nbs/samples/sheet.png", "--run", folder, "--quiet"], **small))
 
 
 def test_any_changed_operation_is_refused_or_computed():

@@ -135,16 +135,16 @@ def as_file(
             copy_stream(number, Path(tmp)/'stdin')
             yield Path(tmp)/'stdin'
 
-# %% ../../nbs/core/files.ipynb #NEW
+# %% ../../nbs/core/files.ipynb #5c1f7a30
 def _extra_packages(
     extra:str, # of this package
-)->list: # requirements, such as 'pyarrow<27,>=17'; empty where the metadata lack the extra
-    "The packages that an extra brings, from the installed metadata."
+)->list: # requirements, such as 'pyarrow<27,>=17', with their markers for Python and system
+    "The packages that an extra brings, from the installed metadata; empty where they lack the extra."
     from importlib import metadata # takes as long as all else here
     try: lines = metadata.requires('digit_recognizer') or []
     except metadata.PackageNotFoundError: return []
-    parts = [line.partition(';') for line in lines]
-    return [name.strip() for name, _, marker in parts if re.search(f'extra == ["\']{extra}["\']', marker)]
+    ending = re.compile(rf'\s*(;|\band) extra == ["\']{extra}["\']$')
+    return [ending.sub('', line).strip() for line in lines if ending.search(line)]
 
 # %% ../../nbs/core/files.ipynb #066e8ab1
 def install_command(

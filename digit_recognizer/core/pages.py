@@ -174,14 +174,22 @@ def page_setup()->None:
     pio.renderers['stand_in'] = StandIn()
     pio.renderers.default = 'plotly_mimetype+stand_in'
 
+# %% ../../nbs/core/pages.ipynb #dfe77d58
+def _is_split_picture(
+    value, # of a figure
+)->bool:
+    "Is it the text of a picture, as a list of lines?"
+    if not isinstance(value, list) or not all(isinstance(line, str) for line in value): return False
+    return ''.join(value).startswith('data:')
+
 # %% ../../nbs/core/pages.ipynb #b4cf4c8c
 def _join_sources(
     value, # of a figure, or a part of it; changed in place
 )->int: # number of texts that were joined
-    "Join each list under the name `source`, however deep."
+    "Join each picture under the name `source`, however deep."
     if isinstance(value, list): return sum(map(_join_sources, value))
     if not isinstance(value, dict): return 0
-    split = [k for k, v in value.items() if k=='source' and isinstance(v, list)]
+    split = [k for k, v in value.items() if k=='source' and _is_split_picture(v)]
     value |= {k: ''.join(value[k]) for k in split}
     return len(split) + sum(map(_join_sources, value.values()))
 

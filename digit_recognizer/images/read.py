@@ -27,7 +27,7 @@ from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, check_new_file
 from ..core.jobs import progress_bar
-from ..core.predict import predict
+from ..core.predict import check_proba, predict
 from .pieces import POINT, Piece, find_pieces, reduce_picture
 
 # %% ../../nbs/images/read.ipynb #195dd895
@@ -195,9 +195,11 @@ def _predict_pieces(
     imgs:np.ndarray, # uint8 (n, 28, 28)
     model,           # as `read_picture` takes it
 )->np.ndarray: # probabilities, (n, 10)
-    "Predict the digits of a picture; Keras compiles anew for each number of them, so it gets whole batches."
+    "Predict the digits of a picture; Keras compiles anew for each number, so it gets whole batches."
     whole = np.pad(imgs, ((0, 0 if hasattr(model, 'batch') else -len(imgs)%READ_BATCH), (0, 0), (0, 0)))
-    return predict(model, whole, READ_BATCH, check=False)[:len(imgs)]
+    proba = predict(model, whole, READ_BATCH, check=False)[:len(imgs)]
+    check_proba(proba)
+    return proba
 
 # %% ../../nbs/images/read.ipynb #af9d5d16
 def read_picture(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FORMATS', 'TOLERANCE', 'FORMAT_PACKAGES', 'EXPORT_CHECK', 'MODEL_LOADERS', 'MODEL_PACKAGES', 'checksums', 'LiteModel',
            'OnnxModel', 'SavedModel', 'describe_model', 'check_answers', 'remove_leftovers', 'conversion_errors',
-           'export_run', 'leave_litert', 'load_network', 'fastest_file', 'fastest_model', 'small_model']
+           'export_run', 'leave_litert', 'load_network', 'network_file', 'fastest_file', 'fastest_model', 'small_model']
 
 # %% ../../nbs/runs/export.ipynb #d663fb35
 import io
@@ -392,7 +392,7 @@ def leave_litert(
               atomic_write(run.folder/f'{name}.json', replace=True) as note):
             _write_export(run, model, 'litert', part, note)
             if find_spec(FORMAT_PACKAGES['litert'][0]): check_answers(model, file, use(part))
-    except InputError as e:
+    except (InputError, OSError) as e:
         say(f"no {name} ({escape(e)}); the run is kept, and this command tries again: "
             f"digit_recognizer export {shell_quote(run.folder)}", err=True)
 
@@ -413,14 +413,22 @@ MODEL_LOADERS = {'.tflite': LiteModel, '.json': load_network, '.keras': load_mod
 MODEL_PACKAGES = { # distributions whose versions decide about the last bits of a probability
     '.tflite': ('ai-edge-litert',), '.json': ('numpy',), '.keras': ('tensorflow', 'keras')}
 
+# %% ../../nbs/runs/export.ipynb #699b411a
+def network_file(
+    run:Run, # a finished run
+)->Path|None: # None where run.json does not list one
+    "The file with the network for numpy."
+    path = run.folder/'network.json'
+    return path if path.name in run.info.get('files', {}) and path.exists() else None
+
 # %% ../../nbs/runs/export.ipynb #a5c86715
 def fastest_file(
     run:Run, # a finished run
 )->Path: # model.tflite, model.keras or network.json
     "The file to predict many digits with; it is not read, so its checksum is not compared yet."
-    lite, net = run.folder/FORMATS['litert'][0], run.folder/'network.json'
+    lite, net = run.folder/FORMATS['litert'][0], network_file(run)
     if lite.exists() and find_spec('ai_edge_litert'): return lite
-    return net if net.exists() and not find_spec('tensorflow') else run.folder/'model.keras'
+    return net if net and not find_spec('tensorflow') else run.folder/'model.keras'
 
 # %% ../../nbs/runs/export.ipynb #1dbec515
 def fastest_model(
@@ -435,8 +443,8 @@ def small_model(
     run:Run, # a finished run
 )->Any: # NetworkModel, LiteModel or Keras model
     "The model to read a few digits with, which starts at once; raises `InputError` if its file has changed."
-    net = run.folder/'network.json'
-    return load_network(net) if net.exists() else fastest_model(run)
+    net = network_file(run)
+    return load_network(net) if net else fastest_model(run)
 
 # %% ../../nbs/runs/export.ipynb #dc43a7bb
 add_docments(__name__)

@@ -29,15 +29,15 @@ import numpy as np
 # %% ../../nbs/runs/folder.ipynb #6603dd64
 from ..core.backend import backend_settings
 from ..core.cards import card
-from ..core.console import shell_quote
+from ..core.console import escape, say, shell_quote
 from ..core.docments import add_docments
 from ..core.files import (InputError, atomic_folder, atomic_write, check_file, check_new_file,
                                          lock_folder, remove_temporary, sha256)
 from ..core.jobs import Executor, SerialExecutor, read_json, read_record, write_record
-from ..core.network import network_text
-from ..core.predict import check_proba
+from ..core.network import NetworkModel, network_text
+from ..core.predict import check_proba, predict
 from ..core.recipe import Recipe
-from ..data import Digits, load_digits, with_corrections
+from ..data import Digits, load_digits, load_embedded, with_corrections
 from ..evaluate import Score
 from .models import LARGEST_UNPACKED, check_unpacked_size, load_model, save_model
 from .network import fuse_batch_norms, operations
@@ -262,15 +262,33 @@ def pretrained_run()->Run: # recipe `fast`, seed 0, trained on the embedded digi
     "The run that comes with the package: run.json, model.keras and network.json."
     return load_run(Path(str(files('digit_recognizer')/'reader')))
 
+# %% ../../nbs/runs/folder.ipynb #6a1de0e3
+_NETWORK_CHECK = 500 # embedded digits, as many as an export predicts: Keras compiles once for both
+_NETWORK_TOLERANCE = 1e-3 # of a probability
+
+# %% ../../nbs/runs/folder.ipynb #59eaa70c
+def _check_same_answers(
+    model,                # Keras model
+    network:NetworkModel, # the same as a list of operations
+):
+    "Raise `InputError` unless both give the same probabilities."
+    x = load_embedded().x[:_NETWORK_CHECK]
+    differ = float(np.abs(predict(network, x)-predict(model, x)).max())
+    if not differ<=_NETWORK_TOLERANCE: raise InputError(f"its probabilities differ by up to {differ:.2g}")
+
 # %% ../../nbs/runs/folder.ipynb #a9a0bf97
 def _write_network(
     model,     # Keras model
     path:Path, # the file; deleted where the network cannot be a list of operations
 ):
-    "Write a model as a list of operations; a network with an unknown layer is kept by Keras alone."
-    try: text = network_text(fuse_batch_norms(operations(model)))
-    except InputError: return path.unlink(missing_ok=True)
-    with atomic_write(path, replace=True) as part: part.write_text(text, encoding='ascii')
+    "Write a model as a list of operations; a network that this cannot be, or is not, is kept by Keras alone."
+    try:
+        net = fuse_batch_norms(operations(model))
+        _check_same_answers(model, NetworkModel(net))
+    except ValueError as e: # also of a network that is too large for `check_network`
+        say(f"no {path.name} ({escape(str(e))}); reading with this run needs TensorFlow", err=True)
+        return path.unlink(missing_ok=True)
+    with atomic_write(path, replace=True) as part: part.write_text(network_text(net), encoding='ascii')
 
 # %% ../../nbs/runs/folder.ipynb #6f1a04e8
 def _write_results(

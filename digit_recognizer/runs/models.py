@@ -48,13 +48,14 @@ def read_checksum(
 def read_model(
     path:str|Path, # model.keras or network.json of a run, or a file that was exported from one
 )->bytes: # its content
-    "Read a model's file and compare it with its checksum; raises `InputError` if it has changed."
+    "Read a model's file and compare its checksum; raises `InputError` if it has changed, or has none."
     path = Path(path)
     check_file(path)
     content, wanted, of_run = path.read_bytes(), read_checksum(path), path.suffix in RUN_SUFFIXES
     again = "make the run again, or copy it again" if of_run else "delete it and export the run again"
-    if wanted is None and not of_run:
-        raise InputError(f"{path}: {path.name}.json beside it holds no checksum, "
+    if wanted is None and path.suffix!='.keras': # early versions recorded no checksum of model.keras
+        record = 'run.json' if of_run else f'{path.name}.json'
+        raise InputError(f"{path}: {record} beside it holds no checksum, "
                          f"so it cannot be loaded safely; {again}")
     if wanted not in (None, hashlib.sha256(content).hexdigest()):
         raise InputError(f"{path}: has changed since it was written, for its checksum is another; {again}")

@@ -23,7 +23,7 @@ from ..core.predict import predict
 from ..core.recipe import Recipe
 from ..data import Digits
 from ..evaluate import score
-from .export import FORMATS, MODEL_LOADERS, checksums, fastest_file
+from .export import FORMATS, MODEL_LOADERS, checksums, fastest_file, network_file
 from .folder import FILES, Run, load_run, read_file
 from .models import read_checksum
 from .records import record_checksum
@@ -267,7 +267,7 @@ def _check_split(
     return Finding('split', not claim, words+claim)
 
 # %% ../../nbs/runs/verify.ipynb #00b6f7b4
-def _loads(
+def _load_problem(
     run:Run, # a finished run
 )->Finding|None: # None where the model can be used
     "The reason why Keras cannot check a model."
@@ -329,8 +329,8 @@ def _usable_models(
     keras:bool, # can Keras load its model?
 )->list: # each as `predict` takes it
     "The forms of a run's network that this machine can compute; raises `InputError` for a changed file."
-    files = sorted({fastest_file(run), run.folder/'network.json'})
-    others = [MODEL_LOADERS[file.suffix](file) for file in files if file.suffix!='.keras' and file.exists()]
+    files = sorted(file for file in {fastest_file(run), network_file(run)} if file and file.suffix!='.keras')
+    others = [MODEL_LOADERS[file.suffix](file) for file in files]
     return [run.model, *others] if keras else others
 
 # %% ../../nbs/runs/verify.ipynb #a60749b0
@@ -358,7 +358,7 @@ def _check_model(
     if not (models := _usable_models(run, keras)): return None
     if not _is_kept(run, 'test.npz'): return _recount(run, digits, models)
     x, before = digits.x_test[:MODEL_CHECK], run.test[:MODEL_CHECK]
-    differ = max(float(np.abs(predict(model, x, check=False)-before).max()) for model in models)
+    differ = float(np.max([np.abs(predict(model, x, check=False)-before).max() for model in models]))
     fine, words = differ<=MODEL_CHECK_TOLERANCE, f"predicted {len(before)} digits again, "
     return Finding('model', fine, words+f"within {MODEL_CHECK_TOLERANCE} of test.npz" if fine else
                    words+f"its probabilities differ by up to {differ:.2g}")
@@ -442,7 +442,7 @@ def _check_models(
     digits:Digits|None, # of the run, if they are known
 )->Iterator[Finding]: # one for each check
     "Is the model the one that was trained?"
-    problem = _loads(run)
+    problem = _load_problem(run)
     if problem: yield problem
     else: yield from _try('network', lambda: _check_network(run))
     if digits: yield from _try('model', lambda: _check_model(run, digits, not problem))

@@ -37,7 +37,7 @@ from ..core.jobs import (Executor, SerialExecutor, check_record, progress_bar, r
 from ..core.predict import TOP, predict, top_two
 from ..core.tables import BLOCK, SPAN, check_header, read_blocks, spans
 from ..runs.export import MODEL_LOADERS
-from ..runs.models import read_model
+from ..runs.models import load_model, read_model
 from ..submit import HEADER
 
 # %% ../../nbs/scale/scoring.ipynb #8b6ce1a0
@@ -215,7 +215,7 @@ def load_cached_model(
     model:ModelFile, # what to load
 )->Any: # LiteModel, NetworkModel or Keras model
     "Load a model; the last one is kept in this process. Raises `InputError` for a file that holds none."
-    return MODEL_LOADERS[Path(model.name).suffix](model.name, model.content)
+    return MODEL_LOADERS.get(Path(model.name).suffix, load_model)(model.name, model.content)
 
 # %% ../../nbs/scale/scoring.ipynb #67648aa3
 def _check_same_file(
