@@ -29,7 +29,7 @@ def to_html(
 def digit_strip(
     imgs:Any, # images, (n, 28, 28), 0 background to 255 ink
     alt:str='digits', # what the picture shows, for readers who do not see it
-)->str: # an <img>; '' where there are none
+)->str: # an img element; '' where there are none
     "Digits side by side, as one picture."
     from PIL import Image
     if not len(imgs): return ''
@@ -58,7 +58,7 @@ def box_picture(
     boxes:list, # of left, top, right, bottom, in pixels
     texts:list, # the answer in each
     doubts:list, # of bool: is it a doubt?
-)->str: # an <svg>, at most 480 pixels wide; '' for no boxes
+)->str: # an svg element, at most 480 pixels wide; '' for no boxes
     "The boxes of a page with their answers, drawn in the colour of the text around."
     shown = list(zip(boxes, texts, doubts))[:MAX_BOXES]
     if not shown: return ''
