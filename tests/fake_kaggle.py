@@ -352,7 +352,7 @@ def make_run(
     }
     validation = {"rows": [0], "y": [0], "proba": np.eye(10)[:1]}
     curve = pd.DataFrame({"epoch": [1]})
-    with redirect_stderr(io.StringIO()):  # it tells that there is no network.json
+    with redirect_stderr(io.StringIO()):  # which says that network.json is missing
         return save_run(folder, NoModel(), curve, validation, np.eye(10, dtype=np.float32)[labels], info)
 
 
