@@ -1,4 +1,6 @@
 """Commands of the package, each in a process of its own, a guard against waiting for ever, and the comparison of runs."""
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,6 +44,11 @@ def run(words, **options):
 def children(pid):
     "The processes that do jobs for a command: workers, or trainings."
     return [p for p in psutil.Process(pid).children(recursive=True) if any("spawn_main" in word for word in p.cmdline())]
+
+
+def checkpoints(folder):
+    "Paths of all checkpoints in a folder where files and folders come and go meanwhile."
+    return [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names if re.fullmatch(r"epoch-.*\.npz", name)]
 
 
 def wait_for(what, found, process):

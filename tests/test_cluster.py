@@ -23,7 +23,7 @@ import pytest
 
 from digit_recognizer.runs.export import export_run
 from digit_recognizer.runs.folder import load_run, pretrained_run
-from processes import assert_same_run, children, run, start, wait_for
+from processes import assert_same_run, checkpoints, children, run, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 CHUNKS = 24
@@ -150,7 +150,7 @@ def test_worker_killed_in_a_fold(csv_digits, tmp_path):
     told = run([*words, tmp_path / "serial"])
     assert told.returncode == 0, told.stderr
     process = start([*words, tmp_path / "killed", "--workers", 2], stdout=subprocess.DEVNULL)
-    wait_for("a checkpoint", lambda: list((tmp_path / "killed").rglob("epoch-*.npz")), process)
+    wait_for("a checkpoint", lambda: checkpoints(tmp_path / "killed"), process)
     children(process.pid)[0].kill()
     assert process.wait() == 0
     for name in (".", "members/0", "members/1"):

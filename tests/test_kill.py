@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from digit_recognizer.runs.folder import load_run
-from processes import assert_same_run, children, run, start, wait_for
+from processes import assert_same_run, checkpoints, children, run, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("kill")]
 WORDS = ["run", "--quiet", "--no-report"]
@@ -72,7 +72,7 @@ def test_killed_while_training(members, whom, whole, tmp_path):
     "At least this moment lies inside a training. Members train in child processes, which never outlive the command."
     expected, out = whole[members], tmp_path / "killed"
     process = start([*expected.words, "--out", out], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_for("a checkpoint", lambda: list(out.rglob("epoch-*.npz")), process)
+    wait_for("a checkpoint", lambda: checkpoints(out), process)
     training = children(process.pid)
     assert len(training) == members - 1
     if whom == "group":
