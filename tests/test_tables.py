@@ -179,9 +179,9 @@ def rewritten(text, change):
 
 
 MANGLED = {  # what was done to a good table -> its bytes, and what all doors say
-    "semicolons": (lambda text: text.replace(",", ";").encode(), "separated by semicolons; expected commas"),
-    "tabs": (lambda text: text.replace(",", "\t").encode(), "separated by tabs; expected commas"),
-    "spaces": (lambda text: text.replace(",", " ").encode(), "separated by spaces; expected commas"),
+    "semicolons": (lambda text: text.replace(",", ";").encode(), "separated by semicolons; expected commas; write the file again with commas"),
+    "tabs": (lambda text: text.replace(",", "\t").encode(), "separated by tabs; expected commas; write the file again with commas"),
+    "spaces": (lambda text: text.replace(",", " ").encode(), "separated by spaces; expected commas; write the file again with commas"),
     "UTF-16": (lambda text: text.encode("utf-16"), "is UTF-16; save it as plain UTF-8"),
     "UTF-16 without a mark": (lambda text: text.encode("utf-16-be"), "is UTF-16; save it as plain UTF-8"),
     "gzip": (lambda text: gzip.compress(text.encode()), "is compressed by gzip; unpack it first"),
@@ -202,7 +202,7 @@ HEADERS = {  # strict doors: digits and submissions
     "Unnamed: 0": (lambda text: rewritten(text, lambda i, line: f"{i - 1 if i else 'Unnamed: 0'},{line}"), "an index column ('Unnamed: 0') stands before"),
     "trailing comma": (lambda text: rewritten(text, lambda i, line: line + ","), "a comma stands after the last column; remove it"),
     "spaces beside commas": (lambda text: text.replace(",", ", ").encode(), "a space stands beside a comma"),
-    "without a header": (lambda text: text.split("\n", 1)[1].encode(), "the first line holds numbers; expected the header"),
+    "without a header": (lambda text: text.split("\n", 1)[1].encode(), "add that line at the top"),
     "upper case": (lambda text: text.replace("abel", "ABEL").replace("ixel", "IXEL").encode(), "case counts; rename it"),
     "another column": (lambda text: rewritten(text, lambda i, line: line + (",1" if i else ",note")), "1 not expected (first: 'note')"),
 }  # fmt: skip
@@ -360,7 +360,7 @@ def test_the_commands_say_it_in_one_line(folder, tmp_path):
     submission.write_text("ImageId;Label\n1;7\n")
     (folder / "train.csv").write_bytes(rewritten((folder / "train.csv").read_text(), lambda i, line: line + ","))
     for words, told in (
-        (["check", submission, "--rows", "1"], "submission.csv: line 1: the cells are separated by semicolons; expected commas"),
+        (["check", submission, "--rows", "1"], "submission.csv: line 1: the cells are separated by semicolons; expected commas; write the file again with commas"),
         (["run", "--data", folder, "--out", tmp_path / "run"], "train.csv: a comma stands after the last column; remove it from every line"),
     ):
         done = run(words)

@@ -28,14 +28,15 @@ def read_start(
 # %% ../../nbs/core/diagnose.ipynb #1ad7c357
 _UNPACK = "unpack it first"
 _SAVE_AS = "save it as 'CSV UTF-8' in the program that made it"
+_READ = "expected a CSV; digits in a picture are read with: digit_recognizer read"
 _KINDS = [ # the first bytes of a file; what it is; the step that helps
     (b'\x1f\x8b', 'is compressed by gzip', _UNPACK), (b'\xfd7zXZ\0', 'is compressed by xz', _UNPACK),
     (b'BZh', 'is compressed by bzip2', _UNPACK), (b'(\xb5/\xfd', 'is compressed by zstd', _UNPACK),
     (b'7z\xbc\xaf\x27\x1c', 'is a 7z archive', _UNPACK), (b'Rar!', 'is a RAR archive', _UNPACK),
     (b'PK\5\6', 'is an empty zip file', 'download it again'), (b'PK\3\4', 'is a zip file', _UNPACK),
     (b'\xd0\xcf\x11\xe0', 'is an old Excel workbook', _SAVE_AS), (b'{\\rtf', 'is a text document', _SAVE_AS),
-    (b'%PDF', 'is a PDF', 'expected a CSV'), (b'\x89PNG', 'is a picture', 'expected a CSV'),
-    (b'\xff\xd8\xff', 'is a picture', 'expected a CSV'), (b'GIF8', 'is a picture', 'expected a CSV'),
+    (b'%PDF', 'is a PDF', 'write the table as CSV'), (b'\x89PNG', 'is a picture', _READ),
+    (b'\xff\xd8\xff', 'is a picture', _READ), (b'GIF8', 'is a picture', _READ),
     (b'PAR1', 'is a Parquet file', 'expected a CSV; a name that ends in .parquet is read as Parquet'),
     (b'\x93NUMPY', 'is a numpy array', 'write it as CSV'), (b'\x89HDF', 'is an HDF5 file', 'write it as CSV'),
     (b'SQLite format', 'is a database', 'write the table as CSV'),
@@ -119,8 +120,8 @@ def _separator_fault(
     for mark, name in _SEPARATORS.items():
         cells = {cell.strip('"\' ').casefold() for cell in line.split(mark)}
         if ',' not in line and mark in line and not cells.isdisjoint(map(str.casefold, want)):
-            return Fault(f"the cells are separated by {name}; expected commas",
-                         lambda row: row.replace(mark, ','))
+            return Fault(f"the cells are separated by {name}; expected commas; write the file again with "
+                         "commas, as pandas' to_csv does", lambda row: row.replace(mark, ','))
     return None
 
 # %% ../../nbs/core/diagnose.ipynb #a71bd1ec
@@ -142,6 +143,13 @@ def _cell_fault(
     return Fault(f"a space stands beside a comma (first: {spaced[0][:20]!r}); remove the spaces",
                  lambda row: ','.join(map(str.strip, row.split(',')))) if spaced else None
 
+# %% ../../nbs/core/diagnose.ipynb #7fd86c63
+def _expected(
+    want:list, # the expected columns, in order
+)->str: # in one line
+    "The expected header, shortened."
+    return ','.join(want) if len(want)<7 else f'{want[0]},{want[1]},…,{want[-1]}'
+
 # %% ../../nbs/core/diagnose.ipynb #71619a71
 def _column_fault(
     line:str,  # the header
@@ -155,7 +163,7 @@ def _column_fault(
     more = [cell for cell in cells if cell.casefold() not in named]
     more = more or [cell for i, cell in enumerate(cells) if i not in places] # a column that is there twice
     other = [(cells[i], name) for i, name in zip(places, want) if cells[i]!=name]
-    message = "the columns are in another order"
+    message = f"the columns are in another order; write them in the order {_expected(want)}"
     if other: message = f"a column is named {other[0][0]!r}, expected {other[0][1]!r}: case counts; rename it"
     if more: message = _extra_columns(cells, more, want)
     rename = dict(zip([cells[i] for i in places], want))
@@ -188,20 +196,14 @@ def _label_fault(
         return Fault("has a label column, but the test file must not; is this train.csv? Otherwise remove "
                      "the column")
     if want[0]=='label' and cells==want[1:]:
-        return Fault("has no label column, but the training file must; is this test.csv?")
+        return Fault("has no label column, but the training file must; is this test.csv? Give the file "
+                     "with labels")
     return None
 
 # %% ../../nbs/core/diagnose.ipynb #43dfab42
 _TABLES = { # the first columns of the tables of this program -> what a file with them is
     ('label', 'pixel0'): 'holds labelled digits (train.csv)', ('imageid', 'label'): 'is a submission',
     ('pixel0', 'pixel1'): 'holds digits without labels (test.csv)', ('row', 'label'): 'is an audit file'}
-
-# %% ../../nbs/core/diagnose.ipynb #7fd86c63
-def _expected(
-    want:list, # the expected columns, in order
-)->str: # in one line
-    "The expected header, shortened."
-    return ','.join(want) if len(want)<7 else f'{want[0]},{want[1]},…,{want[-1]}'
 
 # %% ../../nbs/core/diagnose.ipynb #2f9976ee
 def _compare_columns(
@@ -210,13 +212,14 @@ def _compare_columns(
 )->str: # how many columns differ, and which first
     "How a header differs from the expected one."
     cells, expected = line.split(','), _expected(want)
-    if len(want)<7: return f"the header is {line[:40]!r}, expected {expected!r}"
+    if len(want)<7: return f"the header is {line[:40]!r}, expected {expected!r}; correct the first line"
     if cells[-784:]==[f'pixel{i}' for i in range(1, 785)]:
         return "the pixels are counted from 1 to 784; name them pixel0 to pixel783"
     differ = {'missing': [c for c in want if c not in cells],
               'not expected': [c for c in cells if c not in want]}
     counts = [f"{len(cols)} {kind} (first: {cols[0][:30]!r})" for kind, cols in differ.items() if cols]
-    return f"wrong header: {'; '.join(counts)}; expected {expected}"
+    step = "correct the first line" if differ['not expected'] else "download the file again"
+    return f"wrong header: {'; '.join(counts)}; expected {expected}; {step}"
 
 # %% ../../nbs/core/diagnose.ipynb #ef770299
 def _final_fault(
@@ -226,10 +229,12 @@ def _final_fault(
     "Why a line is not the expected header, where a repair is not possible."
     if '\ufffd' in line or '\0' in line: return Fault(f"the file is not plain UTF-8 text; {_SAVE_AS}")
     if re.match(r'-?\d+(\.\d*)?\s*(,|$)', line):
-        return Fault(f"the first line holds numbers; expected the header {_expected(want)}")
+        return Fault(f"the first line holds numbers; expected the header {_expected(want)}; "
+                     "add that line at the top")
     here, wanted = (_TABLES.get((cells[0].casefold(), cells[1].casefold()))
                     for cells in ([*line.split(','), ''], [*want, '']))
-    if here and here!=wanted: return Fault(f"the file {here}; expected the columns {_expected(want)}")
+    if here and here!=wanted:
+        return Fault(f"the file {here}; expected the columns {_expected(want)}; give the file that has them")
     return Fault(_compare_columns(line, want))
 
 # %% ../../nbs/core/diagnose.ipynb #018f2ac5

@@ -117,7 +117,7 @@ def _explain_count(
 )->str: # the reason, '' if it cannot be told
     "Why a line has another number of cells."
     separator = find_separator(line, n)
-    if separator: return f": they are separated by {separator}; expected commas"
+    if separator: return f": they are separated by {separator}; expected commas; write commas instead"
     if not ''.join(cells[n:]).strip() and len(cells)>n: return ": a comma stands after the last; remove it"
     return ': the file is cut short; download it again' if len(cells)<n and not line.endswith('\n') else ''
 
