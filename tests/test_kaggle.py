@@ -418,7 +418,7 @@ def test_submission_fails(name, failed_command, copy_run):
 
 
 MISTAKES = {  # mistake -> the run, the message, a change of submission.csv, what the line says
-    "no such run": ("gone", "try", None, "is not a run folder; make one with"),
+    "no such run": ("gone", "try", None, "no such folder; give the folder of a run, or make one with"),
     "no message": ("run", " ", None, "the message is empty"),
     "a rehearsal": ("rehearsal", "try", None, "or add --rehearsal-anyway"),
     "copies": ("copies", "try", None, "29 of 28,000 digits to predict are copies of labelled ones"),

@@ -148,7 +148,7 @@ def test_wheel_used_elsewhere(user, root):
     assert (here / "lite.csv").read_bytes() == submission
     user("export", "runs/tiny", "--to", "web")
     shutil.move(here / "kaggle", here / "digits")
-    assert "install it with: pip install 'kagglehub<1.1,>=1.0' 'kagglesdk<0.2,>=0.1.20'" in user("run", "--data", "kaggle", code=2)
+    assert "install them with: pip install 'kagglehub<1.1,>=1.0' 'kagglesdk<0.2,>=0.1.20'" in user("run", "--data", "kaggle", code=2)
 
 
 @pytest.mark.slow

@@ -252,11 +252,12 @@ def threshold_for(
 
 # %% ../../nbs/analysis/confidence.ipynb #c6afb0bd
 def check_threshold(
-    below:float, # candidate threshold
+    below:float,          # candidate threshold
+    name:str='threshold', # what the user calls it, for the error
 ):
     "Raise `InputError` unless `below` is a confidence above 0 and at most 1."
     if not 0<below<=1:
-        raise InputError(f"confidence: a threshold of {below}; expected a fraction above 0, at most 1")
+        raise InputError(f"{name} {below:.9g}: expected a confidence above 0, at most 1, such as 0.9")
 
 # %% ../../nbs/analysis/confidence.ipynb #18037539
 def review_rows(

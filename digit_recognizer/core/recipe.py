@@ -13,7 +13,7 @@ from typing import Any, cast
 
 # %% ../../nbs/core/recipe.ipynb #430c5330
 from .docments import add_docments
-from .files import InputError
+from .files import InputError, unknown_name_error
 
 # %% ../../nbs/core/recipe.ipynb #337b71aa
 NETWORKS = {
@@ -49,6 +49,17 @@ RANGES:dict[str, tuple[float, float]] = { # field -> smallest and largest value
     'warmup': (0, 1), 'label_smoothing': (0, .999), 'momentum': (0, .99999), 'rotation': (0, 180),
     'shift': (0, 1), 'zoom': (0, .999), 'val': (1e-6, .999999), 'seed': (0, 2**31-1)}
 
+# %% ../../nbs/core/recipe.ipynb #48188246
+_KIND_NAMES = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
+
+# %% ../../nbs/core/recipe.ipynb #7f10d5ce
+def _kind_error(
+    name:str,  # of a recipe's field
+    value:Any, # given
+    kind:type, # that the value must have
+)->InputError:
+    return InputError(f"recipe: {name}={value!r} is not {_KIND_NAMES[kind]}")
+
 # %% ../../nbs/core/recipe.ipynb #ac460cef
 def _check_field(
     name:str,  # of a recipe
@@ -56,8 +67,7 @@ def _check_field(
     kind:type, # that the value must have
 ):
     "Raise `InputError` unless a value has its field's type and lies in its range."
-    if type(value) not in ((float, int) if kind is float else (kind,)):
-        raise InputError(f"recipe: {name}={value!r} is not of type {kind.__name__}")
+    if type(value) not in ((float, int) if kind is float else (kind,)): raise _kind_error(name, value, kind)
     low, high = RANGES.get(name, (-math.inf, math.inf))
     if name in RANGES and not low<=value<=high:
         raise InputError(f"recipe: {name}={value} is outside {low:,} to {high:,}")
@@ -117,11 +127,9 @@ def _field_value(
     value:Any, # new; text is converted to the field's type
 )->Any:
     "The value of a field; raises `InputError` for an unknown field or a text that does not fit."
-    if field not in FIELDS:
-        raise InputError(f"unknown recipe field {field!r}; expected one of {', '.join(FIELDS)}")
+    if field not in FIELDS: raise unknown_name_error('recipe field', field, FIELDS)
     try: return _from_text(value, FIELDS[field]) if isinstance(value, str) else value
-    except (ValueError, KeyError):
-        raise InputError(f"recipe: {field}={value!r} is not of type {FIELDS[field].__name__}") from None
+    except (ValueError, KeyError): raise _kind_error(field, value, FIELDS[field]) from None
 
 # %% ../../nbs/core/recipe.ipynb #dd2b7a3c
 def make_recipe(
@@ -129,8 +137,7 @@ def make_recipe(
     changes:Mapping|None=None, # field -> new value; text is converted to the field's type
 )->Recipe: # called `NAME-changed` where more than the seed differs
     "A named recipe, with changes; raises `InputError` for an unknown name or field, or an unfit value."
-    if name not in RECIPES:
-        raise InputError(f"unknown recipe {name!r}; expected one of {', '.join(RECIPES)}")
+    if name not in RECIPES: raise unknown_name_error('recipe', name, RECIPES)
     new = {field: _field_value(field, value) for field, value in (changes or {}).items()}
     changed = any(getattr(RECIPES[name], f)!=v for f, v in new.items() if f!='seed')
     return replace(RECIPES[name], **new, name=f'{name}-changed' if changed else name)

@@ -107,7 +107,7 @@ def open_picture(
 ): # Pillow image, upright
     "Open a picture; raises `InputError` for other, damaged, too large files and those of several pages."
     from PIL import ImageOps
-    check_file(path)
+    check_file(path, 'file or folder')
     image, frames = _read_header(Path(path))
     with image:
         _check_header(Path(path), image, frames)

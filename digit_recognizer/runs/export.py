@@ -27,7 +27,7 @@ from ..core.backend import silence_stderr, silence_tensorflow, start_tensorflow,
 from ..core.console import escape, say, shell_quote
 from ..core.docments import add_docments
 from ..core.files import (InputError, atomic_folder, atomic_write, check_new_file, lock_folder,
-                                         remove_temporary, require_extra, sha256)
+                                         remove_temporary, require_extra, sha256, unknown_name_error)
 from ..core.network import NetworkModel, parse_network
 from ..core.predict import predict
 from ..data import load_embedded
@@ -299,7 +299,7 @@ def _check_export(
     to:str,  # format
 )->Path: # the file to write
     "Raise `InputError` unless a run can be exported."
-    if to not in FORMATS: raise InputError(f"unknown format {to!r}; expected one of {', '.join(FORMATS)}")
+    if to not in FORMATS: raise unknown_name_error('format', to, FORMATS)
     file = run.folder/FORMATS[to][0]
     beside = file.with_name(f'{file.name}.json')
     require_extra(FORMAT_PACKAGES.get(to, ()), to, f"export --to {to}")

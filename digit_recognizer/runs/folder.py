@@ -235,7 +235,9 @@ def _check_finished(
 ):
     "Raise `InputError` unless a folder holds a finished run."
     if not os.path.isdir(folder):
-        raise InputError(f"{folder}: is not a run folder; make one with: digit_recognizer run")
+        what = 'is not a run folder' if os.path.exists(folder) else 'no such folder'
+        raise InputError(f"{folder}: {what}; "
+                         "give the folder of a run, or make one with: digit_recognizer run")
     if os.path.lexists(folder/'run.json'): return
     if os.path.lexists(folder/PLAN):
         raise InputError(f"{folder}: is not finished; resume it with: digit_recognizer run --resume RUN, "
@@ -366,7 +368,8 @@ def _raise_no_plan(
     if (out/'run.json').is_file():
         raise InputError(f"{out}: is a finished run; there is nothing to resume "
                          f"(its report is made by: digit_recognizer report {shell_quote(out)})")
-    raise InputError(f"{out}: holds no {PLAN}, so there is nothing to resume; "
+    what = f'holds no {PLAN}' if os.path.exists(out) else 'no such folder'
+    raise InputError(f"{out}: {what}, so there is nothing to resume; "
                      "start a run with: digit_recognizer run")
 
 # %% ../../nbs/runs/folder.ipynb #98700c74

@@ -57,9 +57,8 @@ def list_digit_files(
 )->list[Path]: # in order
     "The files of digits; raises `InputError` if there is none, or another file among them."
     source, kinds = Path(source), ('.csv', *PARQUET)
-    if not source.exists(): raise InputError(f"{source}: no such file or folder")
     if not source.is_dir():
-        check_file(source)
+        check_file(source, 'file or folder')
         return [source]
     found = sorted(path for path in source.iterdir() if path.name[0]!='_' and not is_hidden(path.name))
     for path in found:

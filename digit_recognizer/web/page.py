@@ -10,6 +10,7 @@ __all__ = ['PAGE_ERROR_RATE', 'FALLBACK_THRESHOLD', 'MAX_PAGE_BYTES', 'PAGE_SCRI
 import base64
 import hashlib
 import json
+import os
 import re
 from functools import lru_cache
 from importlib.resources import files
@@ -22,7 +23,8 @@ import numpy as np
 from ..analysis.confidence import threshold_for
 from ..core.backend import silence_tensorflow
 from ..core.docments import add_docments
-from ..core.files import InputError, atomic_write, check_file, check_new_file, lock_folder
+from ..core.files import (InputError, atomic_write, check_file, check_new_file, lock_folder,
+                                         unknown_name_error)
 from ..core.predict import predict
 from ..data import load_embedded
 from ..evaluate import Score
@@ -198,8 +200,10 @@ def export_to(
 )->tuple[Path, float|None]: # the file; how far its probabilities are from Keras', None if it was there
     "Write a run's model into its folder in another format; raises `InputError` where another file is there."
     if to in FORMATS: return export_run(run, to)
-    if to!='web': raise InputError(f"unknown format {to!r}; expected one of {', '.join((*FORMATS, 'web'))}")
+    if to!='web': raise unknown_name_error('format', to, (*FORMATS, 'web'))
     page = run.folder/'page.html'
+    if os.path.lexists(page):
+        raise InputError(f"{page} already exists; delete it first to export the run again")
     check_new_file(page)
     with lock_folder(run.folder):
         remove_leftovers(run.folder)
