@@ -22,7 +22,7 @@ import typer
 
 # %% ../nbs/cli.ipynb #1d446fb3
 from . import __version__
-from .core.backend import use_backend_settings
+from .core.backend import require_tensorflow, use_backend_settings
 from .core.console import escape, safe_output, say, shell_quote
 from .core.files import (InputError, as_file, atomic_write, check_new_file,
                                          missing_module_error, stream_number)
@@ -67,7 +67,8 @@ def _option_message(
     option = re.match(r"No such option:? '?--([\w-]+)", text)
     if option and (field := option[1].replace('-', '_')) in FIELDS:
         return f"No such option: --{option[1]}; a field of the recipe is changed by --set {field}=VALUE"
-    return f"{text}; see: {context.command_path if context else 'digit_recognizer'} --help"
+    joint = ' See' if text.endswith('?') else '; see'
+    return f"{text}{joint}: {context.command_path if context else 'digit_recognizer'} --help"
 
 # %% ../nbs/cli.ipynb #9004377c
 def _message(
@@ -500,6 +501,7 @@ def _run(
     _check_run(members, minutes, strategy, elsewhere, out)
     changes = _run_changes(change, seed, minutes)
     devices, chosen = _devices(strategy), make_recipe(recipe or 'fast', changes)
+    require_tensorflow() # before anything is printed
     digits = _load(data, corrections)
     if minutes is not None: chosen = _fit_budget(minutes, began, digits, recipe, changes, members)
     say(_line('recipe', f"{chosen.name}: {chosen.network} network of width {chosen.width}, "
@@ -552,8 +554,9 @@ def _sweep(
     from digit_recognizer.data import load_digits
     from digit_recognizer.runs.folder import free_folder
     from digit_recognizer.runs.sweep import grid, run_sweep
-    runs, digits = grid(recipe or ['fast'], changes, seeds), load_digits(data)
-    folder = out or free_folder('sweep')
+    runs, folder = grid(recipe or ['fast'], changes, seeds), out or free_folder('sweep')
+    if not folder.exists(): require_tensorflow() # before anything is printed
+    digits = load_digits(data)
     say(_line('sweep', f"{len(runs)} runs, in {escape(folder)}"))
     advice = f"resume with the same command and --out {shell_quote(folder)}"
     with (_interruptible(folder/'sweep.json', 'the finished epochs are kept', advice),
@@ -648,7 +651,7 @@ def _check_predict(
     check_parquet(out)
     if abstain_below is None: return
     from digit_recognizer.analysis.confidence import check_threshold
-    check_threshold(abstain_below)
+    check_threshold(abstain_below, '--abstain-below')
     if not (job/'review.csv').is_file(): check_new_file(review) # else this job wrote it before it was killed
 
 # %% ../nbs/cli.ipynb #6af01f29
@@ -838,6 +841,16 @@ def _verify(run:_RunFolder, data:_RunData=None, json:_Json=False)->VerifyAnswer:
         findings.append(FindingAnswer(finding.what, finding.fine, finding.words))
     return VerifyAnswer(all(f.unchanged is not False for f in findings), str(run), findings)
 
+# %% ../nbs/cli.ipynb #2fd7fc56
+def _rows_hint(
+    problem:str,   # of a submission
+    rows:int|None, # as typed
+    run:bool,      # does the submission lie in the folder of its run?
+)->str: # '' where another length cannot be right
+    "How a file of another length is checked, where its length is the problem."
+    n = re.match(r'([1-9][\d,]*) predictions, expected', problem)
+    return f"; --rows {n[1].replace(',', '')} checks a file of that length" if n and not (rows or run) else ''
+
 # %% ../nbs/cli.ipynb #e3334b3a
 @app.command('check')
 def _check(
@@ -852,13 +865,14 @@ def _check(
     from digit_recognizer.submit import KAGGLE_ROWS, MORE, submission_problems
     data:dict = {}
     with suppress(InputError): data = load_run(file.parent).info['data'] # its folder need not be a run's
-    rows = rows or data.get('held_out', KAGGLE_ROWS)
-    with as_file(file) as readable: problems = submission_problems(readable, rows)
-    for problem in problems: say(f"{escape(file)}: {escape(problem)}", err=True)
-    answer = CheckAnswer(not problems, str(file), rows, [p for p in problems if p!=MORE], MORE in problems,
+    want = rows or data.get('held_out', KAGGLE_ROWS)
+    with as_file(file) as readable: problems = submission_problems(readable, want)
+    for problem in problems:
+        say(f"{escape(file)}: {escape(problem)}{_rows_hint(problem, rows, bool(data))}", err=True)
+    answer = CheckAnswer(not problems, str(file), want, [p for p in problems if p!=MORE], MORE in problems,
                          data.get('rehearsal'))
     if answer.ok and not json:
-        say(f"{escape(file)}: fine, {rows:,} predictions")
+        say(f"{escape(file)}: fine, {want:,} predictions")
         if answer.rehearsal: say(_rehearsal('the model learnt from', 'file'))
     return answer
 
