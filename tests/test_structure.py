@@ -103,7 +103,8 @@ def test_every_saved_figure_has_a_stand_in(root):
 @pytest.mark.parametrize("module", WITHOUT_TENSORFLOW)
 def test_no_tensorflow_is_imported(module):
     code = f"import sys, digit_recognizer.{module}; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert told.returncode == 0, (told.returncode, told.stderr)
 
 
 def test_help_tells_what_the_docments_say(root):
