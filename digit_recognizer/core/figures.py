@@ -65,9 +65,9 @@ def _label_grid(
     head:int,           # pixels above each image
 ):
     "Write the captions and the names of the rows."
-    for (top, left), text in zip(spots, captions):
-        fig.add_annotation(x=left+14, y=top-5, text=str(text), showarrow=False, font_size=11)
-    fig.update_xaxes(visible=False)
+    texts = [dict(x=left+14, y=top-5, text=str(text), showarrow=False, font=dict(size=11))
+             for (top, left), text in zip(spots, captions)] # one by one is quadratic
+    fig.update_layout(annotations=texts).update_xaxes(visible=False)
     middles = [row*(28+head)+head+14 for row in range(len(row_names))]
     fig.update_yaxes(visible=len(row_names)>0, tickvals=middles, ticktext=list(map(str, row_names)),
                      ticks='', showline=False)
