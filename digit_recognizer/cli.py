@@ -265,6 +265,9 @@ def _measured(
     if members: lines.append(_members_line(info))
     time = f"{cost['seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU-seconds"
     lines.append(_line('training', f"{time}, {cost['images_per_second']:,} images/s"))
+    if taught := cost.get('teachers'):
+        cost = "{seconds:.0f} s, {cpu_seconds:.0f} CPU-seconds".format(**taught)
+        lines.append(_line('teachers', f"{taught['networks']}, trained before: {cost}"))
     if copies := copies_text(info['data'].get('copies')): lines.append(_line('copies', copies))
     if info['data']['rehearsal']: lines.append(_rehearsal('these digits are', 'score'))
     return lines
@@ -287,8 +290,9 @@ _Data = Annotated[str, typer.Option(
          "downloaded; needs the extra 'kaggle'), or a folder or zip with train.csv and test.csv.")]
 _Recipe = Annotated[str|None, typer.Option(
     autocompletion=lambda: list(RECIPES),
-    help="'fast' (the default; a minute or two), 'best' (five to ten minutes), 'classic' (the "
-         "original notebook's; half an hour) or 'tiny' (seconds).")]
+    help="'fast' (the default; a minute or two), 'best' (more accurate; two to five minutes), 'distilled' "
+         "(a small network taught by five of 'best'; a quarter of an hour), 'classic' (the original "
+         "notebook's; half an hour) or 'tiny' (seconds).")]
 _Change = Annotated[list[str]|None, typer.Option(
     '--set', metavar='FIELD=VALUE', help="Change a field of the recipe, such as epochs=3; can be repeated. "
                                          f"Fields: {', '.join(FIELDS)}.")]
@@ -505,7 +509,8 @@ def _run(
     digits = _load(data, corrections)
     if minutes is not None: chosen = _fit_budget(minutes, began, digits, recipe, changes, members)
     say(_line('recipe', f"{chosen.name}: {chosen.network} network of width {chosen.width}, "
-                               f"epochs {chosen.epochs}, seed {chosen.seed}"))
+                               f"epochs {chosen.epochs}, seed {chosen.seed}"
+                               + (f", teachers {chosen.teachers}" if chosen.teachers else '')))
     from digit_recognizer.runs.folder import free_folder
     folder = out or free_folder(chosen.name if members==1 else f'{chosen.name}-{members}-members')
     if members>1:
@@ -519,7 +524,7 @@ _SweepRecipes = Annotated[list[str]|None, typer.Option(
     autocompletion=lambda: list(RECIPES),
     help="A recipe to try, as for 'run'; can be repeated. By default 'fast'.")]
 _SweepValues = Annotated[list[str]|None, typer.Option(
-    '--set', metavar='FIELD=VALUE,...', help='Values of a field to try, such as lr=.005,.01; can be '
+    '--set', metavar='FIELD=VALUE,...', help='Values of a field to try, such as epochs=6,10; can be '
                                              'repeated, and all combinations are tried.')]
 _Seeds = Annotated[int, typer.Option(
     min=1, help="Train each recipe with N seeds, which count up from the recipe's own.")]

@@ -40,10 +40,12 @@ def affine(
     dy,    # pixels, (n,); positive moves it up
     zx,    # (n,); above 1 makes it narrower
     zy,    # (n,); above 1 makes it lower
+    lean=0., # (n,); pixels to the right for each pixel up
 )->tf.Tensor: # float32 (n, 8), as ImageProjectiveTransformV3 takes them
-    "The projective transforms that turn, stretch and move images about their middle."
-    angle, dx, dy, zx, zy = (tf.convert_to_tensor(v, tf.float32) for v in (angle, dx, dy, zx, zy))
-    a, b, c, d = tf.cos(angle)*zx, -tf.sin(angle)*zy, tf.sin(angle)*zx, tf.cos(angle)*zy
+    "The projective transforms that shear, stretch, turn and move images about their middle."
+    angle, dx, dy, zx, zy, lean = (tf.convert_to_tensor(v, tf.float32) for v in (angle, dx, dy, zx, zy, lean))
+    cos, sin = tf.cos(angle), tf.sin(angle)
+    a, b, c, d = cos*zx, cos*lean-sin*zy, sin*zx, sin*lean+cos*zy
     middle = 13.5 # pixels are numbered 0 to 27
     return tf.stack([a, b, middle - (a+b)*middle + dx, c, d, middle - (c+d)*middle + dy, 0*a, 0*a], axis=1)
 
@@ -60,14 +62,18 @@ def warp(
 def augment(
     xb,                # images, uint8 or float (n, 28, 28, 1), 0-255
     seed,              # two integers, (2,): the run and the batch
-    rotation:float=10, # degrees, at most, either way
-    shift:float=.1,    # fraction of the side, at most, either way
-    zoom:float=.1,     # fraction, at most, each axis by itself
+    rotation:float=12, # degrees, at most, either way
+    shift:float=.05,   # fraction of the side, at most, either way
+    zoom:float=.15,    # fraction, at most, each axis by itself
+    shear:float=.2,    # pixels sideways for each pixel up, at most, either way
 )->tf.Tensor: # float32 (n, 28, 28, 1), 0-255
-    "Turn, move and stretch each image by its own random amounts, uniform within the limits."
-    if not (rotation or shift or zoom): return tf.cast(xb, tf.float32)
-    u = tf.random.stateless_uniform((5, tf.shape(xb)[0]), seed, -1., 1.)
-    return warp(xb, affine(u[0]*np.radians(rotation), u[1]*shift*28, u[2]*shift*28, 1+u[3]*zoom, 1+u[4]*zoom))
+    "Turn, move, stretch and shear each image by its own random amounts, uniform within the limits."
+    if not (rotation or shift or zoom or shear): return tf.cast(xb, tf.float32)
+    n, seed = tf.shape(xb)[0], tf.convert_to_tensor(seed)
+    u = tf.random.stateless_uniform((5, n), seed, -1., 1.)
+    lean = shear*tf.random.stateless_uniform((n,), -1-seed, -1., 1.) if shear else 0.
+    return warp(xb, affine(u[0]*np.radians(rotation), u[1]*shift*28, u[2]*shift*28,
+                           1+u[3]*zoom, 1+u[4]*zoom, lean))
 
 # %% ../nbs/01_preprocess.ipynb #690ecebf
 def scaling_layer()->keras.Layer: # (n, 28, 28, 1), 0-255 -> float32 in [0, 1]
@@ -98,21 +104,22 @@ def train_batches(
     batch:int,          # images a batch
     epochs:int,         # the pipeline ends after these
     seed:int=0,         # drives order and augmentation
-    rotation:float=10,  # degrees; see `augment`
-    shift:float=.1,     # fraction of the side
-    zoom:float=.1,      # fraction
     start_epoch:int=0,  # the epoch to begin with, from 0
+    unaugmented:float=0., # last fraction of the steps, which get the digits unchanged
+    **limits,           # of `augment`
 )->tf.data.Dataset: # (float32 (batch, 28, 28, 1) in 0-255, one-hot float32 (batch, 10))
     "Shuffled, augmented batches, the same for the same seed."
     n, steps = len(x), steps_per_epoch(len(x), batch)
     images, labels, options = tf.constant(x[..., None]), tf.constant(one_hot(y)), tf.data.Options()
-    options.autotune.enabled = False
+    options.autotune.enabled, last = False, round(steps*epochs*(1-unaugmented)) # step without augmentation
     def order(epoch):
         rows = tf.random.experimental.stateless_shuffle(tf.range(n), seed=tf.stack([2*seed, epoch]))
         return tf.reshape(rows[:steps*batch], (steps, batch))
     def take(number, rows):
-        xb = augment(tf.gather(images, rows), tf.stack([2*seed+1, number]), rotation, shift, zoom)
-        return xb, tf.gather(labels, rows)
+        xb, key = tf.gather(images, rows), tf.stack([2*seed+1, number])
+        def changed(): return augment(xb, key, **limits)
+        xb = tf.cond(number<last, changed, lambda: tf.cast(xb, tf.float32)) if unaugmented else changed()
+        return tf.ensure_shape(xb, (batch, 28, 28, 1)), tf.gather(labels, rows)
     rows = tf.data.Dataset.range(start_epoch, epochs).map(order).unbatch().enumerate(start_epoch*steps)
     return rows.map(take, num_parallel_calls=4, deterministic=True).prefetch(4).with_options(options)
 

@@ -18,7 +18,9 @@ from .core.cards import card
 from .core.docments import add_docments
 from .core.files import InputError, atomic_write
 from .core.jobs import check_record, progress_bar, read_record, write_record
-from .core.recipe import Recipe
+from .core.console import say
+from .core.recipe import Recipe, teacher_recipe
+from .core.speed import MuonAdam, dtype_policy, for_training, teach
 from .model import build, with_tta
 from .preprocess import steps_per_epoch, train_batches, validation_batches
 
@@ -46,15 +48,15 @@ def learning_rate(
 def compile_model(
     recipe:Recipe, # gives network, learning rate and loss
     steps:int,     # of the whole training
-)->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
+)->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities; its layers are not for saving
     "A new network, ready to be trained; raises `InputError` where replicas cannot share a batch equally."
     batch, n = recipe.batch, tf.distribute.get_strategy().num_replicas_in_sync
     if batch%n: raise InputError(f"recipe: batch={batch} is not divisible by {n} replicas; change the batch")
-    model, averaged = build(recipe.network, recipe.width, recipe.seed), recipe.weights=='averaged'
-    adam = keras.optimizers.Adam(learning_rate(recipe, steps), beta_2=recipe.beta_2, use_ema=averaged,
-                                 ema_momentum=recipe.momentum if averaged else .99)
+    model = for_training(build(recipe.network, recipe.width, recipe.seed), dtype_policy(recipe.precision))
+    optimizer = MuonAdam(learning_rate(recipe, steps), recipe.muon_lr/recipe.lr, beta_2=recipe.beta_2,
+                         use_ema=recipe.weights=='averaged', ema_momentum=recipe.momentum)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(adam, loss, metrics=['accuracy'])
+    model.compile(optimizer, loss, metrics=['accuracy'])
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -108,6 +110,7 @@ class Fit:
     curve:pd.DataFrame # columns epoch, loss, accuracy, val_loss, val_accuracy, lr, seconds, cpu_seconds
     recipe:Recipe      # what it was trained by
     kept_epoch:int     # the epoch whose weights were kept, from 1
+    teachers:tuple=()  # a Fit for each network that taught it
 
     def __repr__(self):
         score = self.curve.val_accuracy.iloc[self.kept_epoch-1]
@@ -126,15 +129,31 @@ def _finish(
     model:keras.Model, # trained
     recipe:Recipe,     # what it was trained by
     recorder:Recorder, # of the curve
+    teachers:tuple,    # a Fit for each
 )->Fit:
     "The result of a training; raises `InputError` where the loss is not finite."
     rows, best = recorder.rows, recipe.weights=='best'
     kept = best_epoch(rows) if best else len(rows)
     if not np.isfinite(rows[-1]['loss']):
-        raise InputError(f"training diverged in epoch {len(rows)}: loss is not finite; lower lr={recipe.lr}")
+        raise InputError(f"training diverged in epoch {len(rows)}; lower lr={recipe.lr}, or muon_lr")
     bare = build(recipe.network, recipe.width, recipe.seed)
     bare.set_weights(recorder.best_weights if best else model.get_weights())
-    return Fit(with_tta(bare, recipe.views), pd.DataFrame(rows), recipe, kept)
+    return Fit(with_tta(bare, recipe.views), pd.DataFrame(rows), recipe, kept, teachers)
+
+# %% ../nbs/03_train.ipynb #ed7f44af
+def _train_teachers(
+    recipe:Recipe, # gives the number of teachers and their recipe
+    digits:tuple,  # images and labels to train on, images and labels to validate on
+    progress:bool, # show progress?
+    folder:Path|None, # for checkpoints
+    strategy:tf.distribute.Strategy, # devices that share each batch
+)->tuple: # a Fit for each
+    "Train the networks that teach."
+    def teacher(i):
+        if progress: say(f'teacher {i+1} of {recipe.teachers}', err=True)
+        return fit(teacher_recipe(recipe, i), *digits, progress, folder and folder/f'teacher-{i}', strategy)
+    if folder and recipe.teachers: folder.mkdir(exist_ok=True)
+    return tuple(map(teacher, range(recipe.teachers)))
 
 # %% ../nbs/03_train.ipynb #4e8ef4e7
 def fit(
@@ -155,16 +174,18 @@ def fit(
     plateau = (keras.callbacks.ReduceLROnPlateau('val_accuracy', .5, patience=3, min_lr=1e-5, mode='max')
                if recipe.schedule=='plateau' else None)
     averages = keras.callbacks.SwapEMAWeights(swap_on_epoch=True) if recipe.weights=='averaged' else None
+    teachers = _train_teachers(recipe, (x, y, x_val, y_val), progress, folder, strategy)
     checkpoint = Checkpoint(folder, recipe, y, recorder, plateau, replicas) if folder else None
     done = checkpoint.restore(model) if checkpoint else 0
-    data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed,
-                         recipe.rotation, recipe.shift, recipe.zoom, done)
+    limits = {name: getattr(recipe, name) for name in ('rotation', 'shift', 'zoom', 'shear', 'unaugmented')}
+    data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, done, **limits)
+    if teachers: data = teach(data, [t.model for t in teachers], dtype_policy(teachers[0].recipe.precision))
     val = validation_batches(x_val, y_val, replicas)
     with _progress(steps, recipe.epochs, done, progress) as bar:
         callbacks = [*getattr(strategy, 'callbacks', ()), recorder, plateau, checkpoint, averages, bar]
         model.fit(data, validation_data=val, initial_epoch=done, epochs=recipe.epochs, steps_per_epoch=steps,
                   callbacks=[c for c in callbacks if c], shuffle=False, verbose=0)
-    return _finish(model, recipe, recorder)
+    return _finish(model, recipe, recorder, teachers)
 
 # %% ../nbs/03_train.ipynb #f79db159
 STATE = 'state.json'
@@ -187,7 +208,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.epochs, self.best = recipe.epochs, recipe.weights=='best'
         labels = hashlib.sha256(np.ascontiguousarray(y).data).hexdigest()
         self.facts = {'recipe': asdict(recipe), 'labels': labels, 'TensorFlow': tf.__version__,
-                      'Keras': keras.__version__, 'number of replicas': replicas if replicas>1 else None}
+                      'Keras': keras.__version__, 'precision': dtype_policy(recipe.precision),
+                      'number of replicas': replicas if replicas>1 else None}
         folder.mkdir(exist_ok=True)
 
     def path(self, epoch:int)->Path:

@@ -51,7 +51,8 @@ def good(digits, tmp_path_factory):
     proba, test = (predict(pretrained.model, x) for x in (digits.x[rows], digits.x_test))
     curve = pd.DataFrame({name: np.arange(1, 11) / (1 if name == "epoch" else 20) for name in CURVE}).astype({"epoch": int})
     cost = {"epochs": 10, "kept_epoch": 10, "parameters": pretrained.model.count_params(), "seconds": 2.8, "cpu_seconds": 2.8}
-    info = run_info(digits, Recipe(**pretrained.info["recipe"]), {"train": len(train), "validation": len(rows)}, rows, proba, test)
+    recipe = Recipe(**{**pretrained.info["recipe"], "epochs": 10, "teachers": 0})
+    info = run_info(digits, recipe, {"train": len(train), "validation": len(rows)}, rows, proba, test)
     info |= {"temperature": pretrained.info["temperature"], "training": cost | {"images_per_second": 1714}}
     write_submission(test.argmax(1), folder / "submission.csv")
     return save_run(folder, pretrained.model, curve, dict(rows=rows, y=digits.y[rows], proba=proba), test, info)
@@ -66,7 +67,7 @@ def several(digits, tmp_path_factory):
     from digit_recognizer.runs.pipeline import run_info
 
     pretrained, folder = pretrained_run(), tmp_path_factory.mktemp("several")
-    recipe = Recipe(**{**pretrained.info["recipe"], "val": 0.5, "epochs": 2})
+    recipe = Recipe(**{**pretrained.info["recipe"], "val": 0.5, "epochs": 2, "teachers": 0})
     test = predict(pretrained.model, digits.x_test)
     row = {"epoch": [1, 2], **{name: [0.5, 0.5] for name in CURVE[1:]}}
     cost = {"epochs": 2, "kept_epoch": 2, "parameters": pretrained.model.count_params(), "seconds": 1.0, "cpu_seconds": 1.0, "images_per_second": 600}

@@ -96,6 +96,16 @@ def test_repeated_and_resumed_bit_for_bit(recipe):
     assert facts["rates"] > 1, "the learning rate never changed"
 
 
+def test_teachers_share_the_devices_too():
+    "A student whose teacher was trained on both halves is the same twice, and learns."
+    facts = told("""
+recipe = replace(tiny, teachers=1, teacher='tiny', epochs=3, batch=32)
+a, b = (fit(recipe, *few, False, strategy=two) for _ in range(2))
+tell(again=difference(a, b), teacher=difference(a.teachers[0], b.teachers[0]), accuracy=a.curve.val_accuracy.iloc[-1])
+""")
+    assert (facts["again"], facts["teacher"]) == (0, 0) and facts["accuracy"] > 0.3, facts
+
+
 def test_no_share_is_empty():
     "TensorFlow deals every validation batch to all replicas; batches that cannot be shared equally are refused."
     facts = told("""

@@ -2,6 +2,7 @@
 
 Most jobs here are functions of this file and need no TensorFlow. Then records, which others can have changed.
 """
+import json
 import os
 import pickle
 import signal
@@ -20,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 from digit_recognizer.core import jobs
 from digit_recognizer.core.backend import backend_settings
 from digit_recognizer.core.files import BusyError, InputError, lock_folder
+from digit_recognizer.runs.records import record_checksum
 from processes import assert_same_run, children, wait_for
 
 TESTS = str(Path(__file__).parent)
@@ -101,6 +103,28 @@ def test_same_bits_as_in_this_process(swept, tmp_path):
     run_sweep(few_digits(), runs, tmp_path / "here", False, jobs.SerialExecutor())
     for name in runs:
         assert_same_run(load_run(tmp_path / "here" / name), load_run(swept[0] / name))
+
+
+@pytest.mark.slow
+def test_teachers_are_counted_shown_and_verified(tmp_path):
+    "Two members, each with a teacher: run.json and the terminal count both teachers, and verify notices a wrong count."
+    from digit_recognizer.data import export_csv, load_digits, take_digits
+
+    def command(*words):
+        words = [sys.executable, "-m", "digit_recognizer", *map(str, words)]
+        return subprocess.run(words, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
+
+    csvs, out = export_csv(take_digits(load_digits(), 600), tmp_path / "csvs"), tmp_path / "run"
+    change = ["--set", "teachers=1", "--set", "teacher=tiny", "--set", "batch=64"]
+    done = command("run", "--data", csvs, "--recipe", "tiny", *change, "--members", 2, "--no-report", "--out", out)
+    assert not done.returncode and ", teachers 1" in done.stdout and "2, trained before: " in done.stdout, done
+    info = json.loads((out / "run.json").read_text())
+    assert info["training"]["teachers"]["networks"] == 2 and info["training"]["teachers"]["cpu_seconds"] > 0
+    assert not command("verify", out, "--data", csvs).returncode
+    info["training"]["teachers"]["networks"] = 3
+    info["checksum"] = record_checksum(info)
+    (out / "run.json").write_text(json.dumps(info))
+    assert "3 teachers, the recipe asks for 2" in command("verify", out, "--data", csvs).stdout
 
 
 def give(shared, *job):

@@ -27,7 +27,7 @@ from ..core.docments import add_docments
 from ..core.figures import plot_curve
 from ..core.files import InputError, atomic_write, check_new_file
 from ..core.predict import predict
-from ..core.recipe import FIELDS, RECIPES
+from ..core.recipe import BEFORE, FIELDS, RECIPES
 from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
 from ..runs.folder import Run, load_run
@@ -414,7 +414,7 @@ def command_for(
     run:Run, # a finished run
 )->str: # words for a terminal
     "The command that repeats a run."
-    recipe, data = run.info['recipe'], run.info['data']
+    recipe, data = {**BEFORE, **run.info['recipe']}, run.info['data']
     name = recipe['name'].removesuffix('-changed')
     name = name if name in RECIPES else 'fast'
     changed = {k: v for k, v in recipe.items() if k in FIELDS and k!='seed' and getattr(RECIPES[name], k)!=v}

@@ -7,6 +7,7 @@ __all__ = ['TIMED_STEPS', 'CANDIDATES', 'TIME_RESERVE', 'LONGEST_BUDGET', 'Pace'
            'fit_epochs', 'plan']
 
 # %% ../../nbs/runs/budget.ipynb #4777deb0
+import math
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -114,10 +115,15 @@ def fit_epochs(
     return Plan(replace(recipe, epochs=epochs, name=name), epoch, besides, seconds) if epochs else None
 
 # %% ../../nbs/runs/budget.ipynb #7c6f3b18
-def _check_seconds(
+def _check_budget(
     seconds:float, # given by the user
+    recipes:list,  # Recipes that it could be spent on
 ):
-    "Raise `InputError` for a time in which nothing can be done, or that no one waits for."
+    "Raise `InputError` for a time in which nothing can be done, or that no one waits for, and for teachers."
+    taught = next((r for r in recipes if r.teachers), None)
+    if taught:
+        raise InputError(f"budget: {taught.name} trains {taught.teachers} teachers first, whose time cannot "
+                         "be chosen; set epochs instead of minutes, or take another recipe")
     if not seconds<LONGEST_BUDGET:
         raise InputError(f"budget: {seconds:.3g} s; expected less than {LONGEST_BUDGET:,}")
     if seconds<=0:
@@ -150,14 +156,15 @@ def plan(
     members:int=1,          # networks that share the time
 )->Plan: # for one of the members
     "Measure, and choose a recipe and its epochs; raises `InputError` when not even one epoch fits."
-    _check_seconds(seconds)
+    recipes = recipes or [RECIPES[name] for name in CANDIDATES]
+    _check_budget(seconds, recipes)
     began, sizes = perf_counter(), (len(digits.x), len(digits.x_test))
     def left(): return (seconds-(perf_counter()-began))/members
-    chosen = _choose_recipe(recipes or [RECIPES[name] for name in CANDIDATES], digits, left)
+    chosen = _choose_recipe(recipes, digits, left)
     if planned := fit_epochs(left(), *chosen, *sizes): return planned
     needed = seconds - left()*members + members*sum(seconds_needed(*chosen, *sizes))/(1-TIME_RESERVE)
     raise InputError(f"budget: {seconds:.3g} s are not enough for one epoch of {chosen[0].name} "
-                     f"on this machine; give at least {needed/60:.1f} minutes")
+                     f"on this machine; give at least {math.ceil(needed/6)/10} minutes")
 
 # %% ../../nbs/runs/budget.ipynb #3e9f0c75
 add_docments(__name__)

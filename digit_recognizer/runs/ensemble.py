@@ -18,14 +18,15 @@ from ..core.docments import add_docments
 from ..core.console import say, shell_quote
 from ..core.files import InputError
 from ..core.jobs import ChildExecutor, Executor, SerialExecutor, progress_bar
-from ..core.recipe import Recipe
+from ..core.recipe import Recipe, read_recipe
 from ..data import Digits
 from ..model import ensemble
 from ..preprocess import steps_per_epoch
 from digit_recognizer.runs.folder import (
     PLAN, PlanError, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits, load_run,
     lock_run, read_plan)
-from .pipeline import finish_run, run_info, strategy_info, train_or_resume, write_results
+from .pipeline import (
+    finish_run, run_info, strategy_info, teachers_info, train_or_resume, write_results)
 
 # %% ../../nbs/runs/ensemble.ipynb #ac6b6cc8
 def fold_count(
@@ -114,11 +115,14 @@ def _members_info(
     "What run.json says about the members, and about the training of them all."
     costs = [run.info['training'] for run in runs]
     def total(key): return sum(cost[key] for cost in costs)
+    precisions = {cost.get('precision', 'float32') for cost in costs}
     return {'members': [{'seed': run.info['recipe']['seed'], 'temperature': run.info['temperature'],
                          **run.info['scores']} for run in runs],
             'training': {'epochs': total('epochs'), 'parameters': total('parameters'),
+                         'precision': precisions.pop() if len(precisions)==1 else 'several',
                          'seconds': round(total('seconds'), 1), 'cpu_seconds': round(total('cpu_seconds'), 1),
-                         'images_per_second': round(np.mean([cost['images_per_second'] for cost in costs]))}}
+                         'images_per_second': round(np.mean([cost['images_per_second'] for cost in costs])),
+                         **teachers_info([cost['teachers'] for cost in costs if cost.get('teachers')])}}
 
 # %% ../../nbs/runs/ensemble.ipynb #79728310
 def _combine_members(
@@ -205,7 +209,7 @@ def resume_run(
     plan = plan or read_plan(out)
     digits = digits or load_planned_digits(out, plan)
     _check_conditions(out, plan, digits, executor.settings, strategy_info(strategy))
-    try: recipe = Recipe(**plan['recipe'])
+    try: recipe = read_recipe(plan['recipe'])
     except TypeError as e:
         raise PlanError(f"{out/PLAN}: cannot be understood ({e}); start a new run") from None
     if plan['members']==1: return finish_run(out, digits, recipe, progress, strategy=strategy)

@@ -36,7 +36,7 @@ from ..core.files import (InputError, atomic_folder, atomic_write, check_file, c
 from ..core.jobs import Executor, SerialExecutor, read_json, read_record, write_record
 from ..core.network import NetworkModel, network_text
 from ..core.predict import check_proba, predict
-from ..core.recipe import Recipe
+from ..core.recipe import Recipe, read_recipe
 from ..data import Digits, load_digits, load_embedded, with_corrections
 from ..evaluate import Score
 from .models import LARGEST_UNPACKED, check_unpacked_size, load_model, save_model
@@ -181,7 +181,7 @@ class Run:
     @cached_property
     def recipe(self)->Recipe:
         "How it was trained; raises `InputError` for a recipe of another version."
-        try: return Recipe(**self.info['recipe'])
+        try: return read_recipe(self.info['recipe'])
         except TypeError as e:
             raise InputError(f"{self.folder/'run.json'}: its recipe cannot be understood ({e}); "
                              "use the version of digit_recognizer that wrote it") from None
@@ -215,6 +215,7 @@ class Run:
         facts = {name.replace('_', ' '): Score(s['n'], s['errors']) for name, s in scores.items() if s}
         facts['training'] = (f"{cost['epochs']} epochs, {cost['seconds']:.0f} s, "
                              f"{cost['cpu_seconds']:.0f} CPU-seconds")
+        if cost.get('teachers'): facts['teachers'] = "{networks}, {seconds:.0f} s".format(**cost['teachers'])
         if self.info['data']['rehearsal']:
             facts['rehearsal'] = "MNIST holds Kaggle's answers: not a leaderboard claim"
         return card(f"Run: {recipe['name']}, seed {recipe['seed']}", facts)
@@ -260,7 +261,7 @@ def load_run(
     return Run(folder, info)
 
 # %% ../../nbs/runs/folder.ipynb #b5223a45
-def pretrained_run()->Run: # recipe `fast`, seed 0, trained on the embedded digits
+def pretrained_run()->Run: # recipe `distilled`, seed 0, trained on the embedded digits
     "The run that comes with the package: run.json, model.keras and network.json."
     return load_run(Path(str(files('digit_recognizer')/'reader')))
 

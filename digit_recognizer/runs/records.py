@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Count', 'Share', 'Seconds', 'Sha256', 'Corrections', 'Scalar', 'RecipeRecord', 'ScoreRecord', 'ScoresRecord',
-           'CopiesRecord', 'DataRecord', 'TrainingRecord', 'MemberRecord', 'SubmissionRecord', 'RunRecord',
-           'SettingsRecord', 'PlanRecord', 'check_facts', 'record_checksum']
+           'CopiesRecord', 'DataRecord', 'TeachersRecord', 'TrainingRecord', 'MemberRecord', 'SubmissionRecord',
+           'RunRecord', 'SettingsRecord', 'PlanRecord', 'check_facts', 'record_checksum']
 
 # %% ../../nbs/runs/records.ipynb #497d06ea
 import hashlib
@@ -21,7 +21,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 # %% ../../nbs/runs/records.ipynb #9d7d7430
 from ..core.docments import add_docments
 from ..core.files import InputError
-from ..core.recipe import RANGES, Recipe
+from ..core.recipe import BEFORE, RANGES, Recipe
 
 # %% ../../nbs/runs/records.ipynb #145e7a75
 Count = Annotated[int, Meta(ge=0, le=10**12)]
@@ -80,11 +80,19 @@ def _recipe_field(
         low, high = RANGES.get(field.name, (1, 1000)) # of views: 1, 5 or 9 in this version
         kind = Annotated[kind, Meta(ge=low, le=high)]
     elif kind is str and field.name!='name': kind = Annotated[kind, Meta(pattern=r'^[\w.+-]+$')] # a word
-    return (field.name, kind) if field.name in ('name', 'seed') else (field.name, kind, field.default)
+    if field.name in ('name', 'seed'): return field.name, kind
+    return field.name, kind, BEFORE.get(field.name, field.default)
 
 # %% ../../nbs/runs/records.ipynb #2a664d75
 RecipeRecord:Any = msgspec.defstruct('RecipeRecord', [_recipe_field(field) for field in fields(Recipe)],
                                      kw_only=True)
+
+# %% ../../nbs/runs/records.ipynb #6769c7f5
+class TeachersRecord(Struct):
+    "What the training of a network's teachers cost."
+    networks:Count
+    seconds:Seconds
+    cpu_seconds:Seconds
 
 # %% ../../nbs/runs/records.ipynb #9adc5917
 class TrainingRecord(Struct):
@@ -95,6 +103,8 @@ class TrainingRecord(Struct):
     cpu_seconds:Seconds
     images_per_second:Count
     kept_epoch:Count|None=None # None for several members
+    precision:Literal['float32', 'mixed_bfloat16', 'several']='float32' # 'several' where members differ
+    teachers:TeachersRecord|None=None # None where labels were learnt
 
 # %% ../../nbs/runs/records.ipynb #7437583c
 class MemberRecord(Struct):

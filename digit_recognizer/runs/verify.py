@@ -8,7 +8,7 @@ __all__ = ['WITHOUT_CHECKSUM', 'MODEL_CHECK', 'MODEL_CHECK_TOLERANCE', 'Finding'
 # %% ../../nbs/runs/verify.ipynb #95578205
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -190,6 +190,9 @@ def _check_training(
     for name in ('seconds', 'cpu_seconds'): # those of the curve are rounded
         if abs(curve[name].sum()-cost[name])>.1*members+1e-5*cost[name]: counted[name] = curve[name].sum()
     claim = _differing(counted, cost)
+    taught = (cost.get('teachers') or {'networks': 0})['networks']
+    wanted = members*recipe.teachers
+    if taught!=wanted: claim += f'; {taught} teachers, the recipe asks for {wanted}'
     rows = [*range(1, recipe.epochs+1)]*members
     if curve.epoch.tolist()!=rows: claim += f'; the recipe has {recipe.epochs:,}'
     return Finding('training', not claim, f"{len(curve):,} epochs in the learning curve{claim}")
@@ -376,7 +379,7 @@ def _check_member(
     recipe, info = run.recipe, member.info
     counted = {'seed': recipe.seed+i, 'temperature': info.get('temperature'), **info['scores']}
     claim = _differing(counted, run.info['members'][i])
-    claim += _differing({**run.info['recipe'], 'seed': recipe.seed+i}, info['recipe'])
+    claim += _differing({**asdict(recipe), 'seed': recipe.seed+i}, asdict(member.recipe))
     claim += _differing(run.info['data'], info['data'])
     if digits and not np.array_equal(fold_rows(digits.y, recipe, i)[1], member.validation['rows']):
         claim += '; the recipe gives it another fold'

@@ -89,8 +89,8 @@ def scale_recipe(
                          f"holds from 1 to {most}; use fewer, or keep the batch")
     if replicas==1: return recipe
     return replace(recipe, name=recipe.name.removesuffix('-changed')+'-changed', batch=recipe.batch*replicas,
-                   lr=recipe.lr*replicas**.5, beta_2=round(1-replicas*(1-recipe.beta_2), 12),
-                   momentum=recipe.momentum**replicas)
+                   lr=recipe.lr*replicas**.5, muon_lr=recipe.muon_lr*replicas**.5,
+                   beta_2=round(1-replicas*(1-recipe.beta_2), 12), momentum=recipe.momentum**replicas)
 
 # %% ../../nbs/scale/replicas.ipynb #8e1d7f60
 add_docments(__name__)
