@@ -23,9 +23,6 @@ from digit_recognizer.runs.folder import PLAN, load_run, read_plan
 from digit_recognizer.core.recipe import make_recipe
 from results import begun, command, environment, result_file, write_result
 
-SOURCES = 'embedded', 'standard'
-SINGLE, MEMBERS, MANY = 'fast', 'best', 5 # a recipe trained with several seeds, one as an ensemble, how many of each
-
 
 def counts(y, proba):
     return {key: value for key, value in score(y, proba).to_dict().items() if key in ('n', 'errors')}
@@ -35,7 +32,8 @@ def facts(run):
     "What one trained network is judged by."
     return {'seed': run.info['recipe']['seed'],
             **{part: {k: run.info['scores'][part][k] for k in ('n', 'errors')} for part in ('validation', 'held_out')},
-            'seconds': run.info['training']['seconds'], 'cpu_seconds': run.info['training']['cpu_seconds']}
+            **{key: run.info['training'][key] for key in ('seconds', 'cpu_seconds', 'precision', 'teachers')
+               if key in run.info['training']}}
 
 
 def averaged(runs, y):
@@ -78,6 +76,11 @@ def folds(digits, recipe, many, work):
             'out_of_fold': out_of_fold, 'averaged': averaged(members, digits.y_test)}
 
 
+# where the digits come from, whether seeds or folds differ, the recipe, how many networks
+PLANS = [('embedded', seeds, 'fast', 5), ('embedded', folds, 'best', 5), ('embedded', seeds, 'distilled', 1),
+         ('standard', folds, 'best', 5)]
+
+
 def main(
     small: Annotated[bool, typer.Option('--small', help='A tiny recipe on 3,000 digits, to see that all works.')]=False,
     out: Annotated[Path, typer.Option(help='The result file.')]=None,
@@ -86,15 +89,14 @@ def main(
     out = result_file('accuracy', out, small)
     work = work or out.with_suffix('.work')
     result = begun(out, 'accuracy', small, one_machine=False)
-    single, members, many = ('tiny', 'tiny', 2) if small else (SINGLE, MEMBERS, MANY)
-    for source in SOURCES:
+    plans = [('embedded', seeds, 'tiny', 2), ('standard', folds, 'tiny', 2)] if small else PLANS
+    for source, how, recipe, many in plans:
+        old = [r for r in result['results'] if (r['source'], r['recipe']['name'])==(source, recipe)]
+        if old and old[0]['recipe']==asdict(make_recipe(recipe)): continue
         digits = take_digits(load_digits(source), 3000) if small else load_digits(source)
-        for how, recipe in ((seeds, single), (folds, members)):
-            old = [r for r in result['results'] if (r['source'], r['how'])==(source, how.__name__)]
-            if old and old[0]['recipe']==asdict(make_recipe(recipe)): continue
-            result['results'] = [r for r in result['results'] if r not in old]
-            result['results'].append({'source': source, 'environment': environment(), **how(digits, recipe, many, work)})
-            write_result(out, result)
+        result['results'] = [r for r in result['results'] if r not in old]
+        result['results'].append({'source': source, 'environment': environment(), **how(digits, recipe, many, work)})
+        write_result(out, result)
 
 
 if __name__=='__main__': command(main)

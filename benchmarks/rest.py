@@ -51,7 +51,7 @@ def reading(csvs, cache):
 
 
 def augmentation(digits):
-    "Turning, moving and stretching every digit once, in batches of 128."
+    "Turning, moving and stretching every digit once, in batches of 128; ours shears them as well."
     import keras
     import tensorflow as tf
     from tensorflow.keras.preprocessing.image import ImageDataGenerator
@@ -161,12 +161,14 @@ def searches(small):
 
 
 def memory(tmp, run, csvs, small):
-    "The greatest memory of whole commands: a run, and predictions of a CSV and of one that is five times as long."
+    "Time and greatest memory of whole commands: two runs, and predictions of a CSV and of one that is five times as long."
     long = tmp/'long.csv'
     lines = (csvs/'test.csv').read_text().splitlines(keepends=True)
     long.write_text(''.join(lines[:1]+lines[1:]*5))
     n = len(lines)-1
-    for way, words in (('digit_recognizer run, fast for one epoch', ['run', '--set', 'epochs=1', '--no-report', *(['--data', csvs] if small else [])]),
+    some = ['--data', csvs]*small
+    for way, words in (('digit_recognizer run, fast for one epoch', ['run', '--set', 'epochs=1', '--no-report', *some]),
+                       ('digit_recognizer run, tiny, with its report', ['run', '--recipe', 'tiny', *some]),
                        (f'digit_recognizer predict, {n:,} digits', ['predict', run.folder, csvs/'test.csv']),
                        (f'digit_recognizer predict, {5*n:,} digits', ['predict', run.folder, long])):
         code = 'import sys; from digit_recognizer.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit as e: assert not e.code\n'+PEAK
