@@ -279,13 +279,14 @@ def test_a_model_that_differs_from_its_record_is_refused(tmp_path):
 
 def test_errors_name_versions_layer_and_argument(tmp_path):
     config = json.loads(GOOD["config.json"])
-    config["config"]["layers"][1]["config"]["layers"][2]["config"]["flavour"] = "sweet"
+    layer = config["config"]["layers"][1]["config"]["layers"][2]
+    layer["config"]["flavour"] = "sweet"
     path = tmp_path / "model.keras"
     path.write_bytes(model_with(config=json.dumps(config), metadata='{"keras_version": "3.99.1"}'))
     with pytest.raises(InputError) as told:
         load_model(path)
     said = str(told.value)
-    for words in ("3.99.1", "layer 'conv2d' (Conv2D)", "{'flavour': 'sweet'}", "pip install keras==3.99.1"):
+    for words in ("3.99.1", f"layer {layer['config']['name']!r} (Conv2D)", "{'flavour': 'sweet'}", "pip install keras==3.99.1"):
         assert words in said, said
     assert len(said) < 500
 
