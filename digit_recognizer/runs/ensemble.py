@@ -19,6 +19,7 @@ from ..core.console import say, shell_quote
 from ..core.files import InputError
 from ..core.jobs import ChildExecutor, Executor, SerialExecutor, progress_bar
 from ..core.recipe import Recipe, read_recipe
+from ..core.speed import dtype_policy
 from ..data import Digits
 from ..model import ensemble
 from ..preprocess import steps_per_epoch
@@ -174,6 +175,7 @@ def run_ensemble(
 )->Run:
     "Train members on different folds and average them; raises `InputError` at once if `out` exists."
     _check_ensemble(digits, recipe, members)
+    if isinstance(executor, SerialExecutor): dtype_policy(recipe.precision)
     out = create_run(out, digits, asdict(recipe), members, executor.settings)
     return _finish_ensemble(_Ensemble(out, digits, recipe, members), progress, executor)
 
