@@ -12,9 +12,6 @@ more views, and averages of two networks. An average is compared with the averag
 The doubted labels are those that `audit` names from other out-of-fold answers. The networks behind those answers learnt
 from digits that are judged here, so that idea gets a little more than it should.
 """
-import json
-import subprocess
-import sys
 from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
@@ -111,7 +108,7 @@ def folds_of(name, idea, small):
 
 
 def train_fold(name, idea, fold, small, out):
-    "Train without a fold; keep what the network says of that fold."
+    "Train without one fold; keep what the network says of that fold."
     from dataclasses import replace
     from digit_recognizer import train
     digits = load_digits()
@@ -131,7 +128,7 @@ def train_fold(name, idea, fold, small, out):
 
 
 def train_folds(name, idea, small, work):
-    "Train without each fold in turn, in this process."
+    "Train without each fold in turn."
     for fold in range(2 if small else fold_count(folds_of(name, idea, small))):
         out = work/f'{slug(name, idea)}-{fold}.npz'
         if not out.exists(): train_fold(name, idea, fold, small, out)
@@ -193,17 +190,14 @@ def main(
     small: Annotated[bool, typer.Option('--small', help='One epoch on 2,000 digits, to see that all works.')]=False,
     out: Annotated[Path, typer.Option(help='The result file; what stands beside it is not trained again.')]=None,
     work: Annotated[Path, typer.Option(help="For the answers of each fold; by default beside the result file.")]=None,
-    one: Annotated[str, typer.Option(hidden=True)]='',
 ):
     out = result_file('ideas', out, small)
     work = work or out.with_suffix('.work')
-    if one: return train_folds(*json.loads(one), small, work)
     result, found = begun(out, 'ideas', small), {}
     work.mkdir(parents=True, exist_ok=True)
     for name, ideas in IDEAS.items():
         for idea in ideas:
-            subprocess.run([sys.executable, __file__, '--one', json.dumps([name, idea]), '--work', str(work)]
-                           + ['--small']*small, check=True)
+            train_folds(name, idea, small, work)
             found[name, idea] = answers(work, name, idea)
             print(name, idea, found[name, idea][2], flush=True)
     result['recipes'] = {name: asdict(make_recipe(name)) for name in IDEAS}
