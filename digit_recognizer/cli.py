@@ -29,8 +29,9 @@ from .core.files import (InputError, as_file, atomic_write, check_new_file,
 from .core.jobs import ChildError, ChildExecutor, Executor, SerialExecutor
 from .core.recipe import FIELDS, RECIPES, Recipe, make_recipe
 from .runs.answers import (ANSWERS, Answer, CheckAnswer, CompareAnswer, ErrorAnswer,
-                                           FindingAnswer, PredictAnswer, ReadAnswer, RunAnswer, VerifyAnswer,
-                                           answer_compare, answer_page, answer_run, to_json)
+                                           FindingAnswer, PredictAnswer, ReadAnswer, RunAnswer, RunsAnswer,
+                                           VerifyAnswer, answer_compare, answer_page, answer_ranked,
+                                           answer_run, to_json)
 
 # %% ../nbs/cli.ipynb #41036874
 app = typer.Typer(name='digit_recognizer', rich_markup_mode=None,
@@ -542,6 +543,27 @@ def _sweep_line(
     score = f"{row.accuracy:.3%}{spread}, {row.seeds} seed{'s'*(row.seeds!=1)} of {row.digits:,} digits"
     return f"{escape(row.recipe)}\n"+_line('', escape(row.problem) or score)
 
+# %% ../nbs/cli.ipynb #7412882c
+def _filled(
+    text:str, # one paragraph
+)->str: # lines that fit beside a label of 12 characters
+    "Break a text into lines for `_line`; names in it are escaped."
+    return '\n'.join(textwrap.wrap(escape(text), 68, break_long_words=False, break_on_hyphens=False))
+
+# %% ../nbs/cli.ipynb #8b14f0c3
+def _sweep_verdict(
+    folder:Path, # of the sweep
+    runs:dict,   # name -> Recipe
+)->str: # empty where no run is finished
+    "Is any recipe of a sweep really better?"
+    from digit_recognizer.analysis.ranking import recipes_verdict
+    from digit_recognizer.runs.folder import is_finished, load_run
+    groups:dict = {}
+    for name, recipe in runs.items():
+        if is_finished(folder/name):
+            groups.setdefault(name.rpartition('-seed=')[0], {})[recipe.seed] = load_run(folder/name)
+    return recipes_verdict(groups) if groups else ''
+
 # %% ../nbs/cli.ipynb #4c37b238
 @app.command('sweep')
 def _sweep(
@@ -552,8 +574,9 @@ def _sweep(
     """Train several recipes with several seeds, and compare them.
 
     Makes a folder with one run for each, and sweep.csv with mean and standard deviation of the
-    validation accuracy. The same command with the same --out resumes an interrupted sweep. The best
-    recipe is chosen by its validation digits, so its own validation accuracy is optimistic."""
+    validation accuracy, and says whether any recipe is really better. The same command with the same
+    --out resumes an interrupted sweep. The best recipe is chosen by its validation digits, so its own
+    validation accuracy is optimistic."""
     _set_backend(threads, deterministic, bool(dask or workers))
     changes = {field: values.split(',') for field, values in _changes(change).items()}
     from digit_recognizer.data import load_digits
@@ -568,8 +591,47 @@ def _sweep(
           _executor(dask, workers, _TRAINING, threads) as executor):
         table = run_sweep(digits, runs, folder, not quiet, executor)
     for row in table.itertuples(): say(_sweep_line(row))
+    verdict = _sweep_verdict(folder, runs)
+    if verdict: say(_line('verdict', _filled(verdict)))
     say(_line('table', escape(folder/'sweep.csv')))
     if any(table.problem): raise typer.Exit(2)
+
+# %% ../nbs/cli.ipynb #fe0613c7
+def _ranked_line(
+    ranked:Any, # a Ranked
+)->str: # three lines
+    "A run in the ranking."
+    info, score = ranked.run.info, ranked.score
+    recipe, cost, (low, high) = info['recipe'], info['training']['cpu_seconds'], score.interval()
+    several = 'members' in info
+    members = f"\n{len(info['members'])} members, each judged on the digits it left out" if several else ''
+    said = (f"{score.acc:.2%} ({low:.2%} to {high:.2%}), {score.errors:,} errors on {score.n:,} digits\n"
+            f"recipe {escape(recipe['name'])}, seed {recipe['seed']}, {cost:,.0f} CPU-seconds{members}\n"
+            f"{ranked.verdict}")
+    return f"{escape(ranked.name)}\n"+_line('', said)
+
+# %% ../nbs/cli.ipynb #0852c995
+@app.command('runs')
+def _runs(
+    folder:Annotated[Path, typer.Argument(
+        help='The folder that holds the runs; sweeps in it are searched too.')]=Path('runs'),
+    json:_Json=False,
+)->RunsAnswer:
+    """List all finished runs of a folder, best first.
+
+    Each is compared with the best by McNemar's test on the validation digits that both held out,
+    corrected for the number of runs. The best was chosen by its validation digits, so its accuracy is
+    optimistic. Where runs share all validation digits, the last lines say by how many errors."""
+    from digit_recognizer.analysis.ranking import find_runs, rank_runs, ranking_verdict
+    runs, errors = find_runs(folder)
+    ranked = rank_runs(runs) if runs else []
+    verdict = ranking_verdict(ranked) if runs else ''
+    if not json:
+        for r in ranked: say(_ranked_line(r))
+        if verdict: say(_line('verdict', _filled(verdict)))
+    for error in errors: say(escape(str(error)), err=True)
+    return RunsAnswer(not errors, str(folder), [answer_ranked(r) for r in ranked],
+                      [str(e) for e in errors], verdict)
 
 # %% ../nbs/cli.ipynb #8032058e
 @app.command('compare')

@@ -616,13 +616,14 @@ BROKEN = {
     "a folder": ("run.json", lambda folder: make_node(folder / "run.json", "folder")),
 }
 READERS = {  # file -> commands that cannot do their work without it
-    "run.json": {"verify", "compare", "report", "predict", "submit", "export", "read", "audit"},
+    "run.json": {"verify", "compare", "report", "predict", "submit", "export", "read", "audit", "runs"},
     "curve.csv": {"verify", "report"},
-    "validation.npz": {"verify", "compare", "report", "audit"},
+    "validation.npz": {"verify", "compare", "report", "audit", "runs"},
 }
 COMMANDS = {
     "verify": ["verify", "RUN"],
     "compare": ["compare", "RUN", "GOOD"],
+    "runs": ["runs", "FOLDER"],
     "report": ["report", "RUN", "--out", "NEW.html"],
     "predict": ["predict", "RUN", "DIGITS.csv", "--out", "NEW.csv", "--quiet"],
     "submit": ["submit", "RUN", "-m", "a message"],
@@ -646,7 +647,7 @@ def test_commands_refuse_broken_folders(name, old, good, root, tmp_path):
     break_it(folder)
     write_csv(tmp_path / "digits.csv", PIXELS, load_embedded().x_test[:2].reshape(-1, 784))
     paths = {"NEW.csv": tmp_path / "new.csv", "NEW.html": tmp_path / "new.html", "DIGITS.csv": tmp_path / "digits.csv", "SHEET.png": root / "nbs/samples/sheet.png"}
-    swap = {"RUN": folder, "GOOD": good.folder, "RUN/submission.csv": folder / "submission.csv", **paths}
+    swap = {"RUN": folder, "FOLDER": tmp_path, "GOOD": good.folder, "RUN/submission.csv": folder / "submission.csv", **paths}
     for command, words in COMMANDS.items():
         with no_hang():
             done = CliRunner().invoke(app, [str(swap.get(word, word)) for word in words], standalone_mode=False)

@@ -91,6 +91,12 @@ def test_check(made, tmp_path):
         assert found["rehearsal"] is None
 
 
+def test_runs(root):
+    found, err = fresh("runs", ["runs", root / "nbs/results"])
+    assert [r["name"] for r in found["runs"]] == ["fast-seed-1", "fast", "classic-2-epochs"] and not err
+    assert found["verdict"] == "fast-seed-1 is better than classic-2-epochs." and not found["errors"]
+
+
 def test_compare(root):
     words = ["compare", root / "nbs/results/classic-2-epochs", root / "nbs/results/fast"]
     found, err = fresh("compare", words)

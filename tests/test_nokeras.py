@@ -95,6 +95,7 @@ def test_export_csv_and_compare(options, root, tmp_path):
     assert "test.csv (28,000)" in fine(command(["export-csv", tmp_path / "digits"], **options))
     results = root / "nbs" / "results"
     assert "fast (seed 0) is better: of the " in fine(command(["compare", results / "fast", results / "classic-2-epochs"], **options))
+    assert "fast-seed-1 is better than classic-2-epochs." in fine(command(["runs", results], **options))
 
 
 def test_verify_says_what_was_not_checked(small, tmp_path):

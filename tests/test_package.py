@@ -103,7 +103,7 @@ def test_metadata(built):
     found = Metadata.from_email(text, validate=True)
     assert found.license_expression == "Apache-2.0 AND CC-BY-SA-3.0" and found.license_files == ["LICENSE", "NOTICE"]
     assert not [c for c in found.classifiers if c.startswith("License")] and "Framework :: Jupyter" in found.classifiers
-    assert str(found.requires_python) == ">=3.10" and "digit_recognizer/py.typed" in names
+    assert str(found.requires_python) == ">=3.10" and {"digit_recognizer/py.typed", "digit_recognizer/__init__.pyi"} <= set(names)
     assert not [name for name in names if not name.startswith("digit_recognizer")]
     assert {"training", "litert", "kaggle", "dev"} <= {*found.provides_extra}
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-WITHOUT_TENSORFLOW = ("core.recipe", "core.tables", "core.predict", "core.jobs", "core.network", "data", "evaluate", "submit", "images.read", "images.pieces", "runs.folder", "runs.models", "runs.network", "runs.export", "runs.verify", "runs.sweep", "analysis.compare", "scale.scoring", "web.page", "cli")
+WITHOUT_TENSORFLOW = ("core.recipe", "core.tables", "core.predict", "core.jobs", "core.network", "data", "evaluate", "submit", "images.read", "images.pieces", "runs.folder", "runs.models", "runs.network", "runs.export", "runs.verify", "runs.sweep", "analysis.compare", "analysis.ranking", "scale.scoring", "web.page", "cli")
 STAGES = ("data", "preprocess", "model", "train", "evaluate", "submit")
 
 
@@ -122,3 +122,17 @@ print(json.dumps(silent))"""
     told = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout.splitlines()[-1]) == []
+
+
+def test_the_package_offers_its_names_lazily(root):
+    import digit_recognizer
+
+    stub = ast.parse((root / "digit_recognizer/__init__.pyi").read_text(encoding="utf-8"))
+    assert {n.names[0].name: n.module for n in stub.body if isinstance(n, ast.ImportFrom)} == digit_recognizer._MODULES
+    code = "import sys, digit_recognizer; sys.exit(len({'numpy', 'pandas', 'sklearn', 'tensorflow', 'keras'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    for name in digit_recognizer.__all__:
+        assert getattr(digit_recognizer, name).__module__ == f"digit_recognizer.{digit_recognizer._MODULES[name]}"
+    assert {*digit_recognizer.__all__, "__version__"} <= set(dir(digit_recognizer))
+    with pytest.raises(AttributeError, match="has no attribute 'gone'"):
+        digit_recognizer.gone

@@ -155,7 +155,7 @@ def require_tensorflow():
     here = f'Python {platform.python_version()} on {platform.system()} {platform.machine()}'
     raise InputError(f"TensorFlow is needed for this, and {' and '.join(missing)} cannot be found here "
                      f"({here}). It exists for {_TENSORFLOW_EXISTS}; install it there with: "
-                     f"{install_command('training')}. Without it, read, check, compare, export-csv, "
+                     f"{install_command('training')}. Without it, read, check, compare, runs, export-csv, "
                      "verify and predict work")
 
 # %% ../../nbs/core/backend.ipynb #d8307ea9

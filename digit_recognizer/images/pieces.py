@@ -288,7 +288,8 @@ def reduce_picture(
     "A picture's grey levels, at most `MAX_SIDE` pixels long."
     from PIL import Image
     picture = to_plain_mode(picture)
-    step = -(-max(picture.size if hasattr(picture, 'mode') else np.shape(picture)[:2])//MAX_SIDE)
+    sides = picture.size if hasattr(picture, 'mode') else np.shape(picture)[:2]
+    step = -(-max(sides, default=1)//MAX_SIDE)
     if step>1 and getattr(picture, 'mode', '') in ('L', 'RGB', 'RGBA'):
         return to_grey(picture.reduce(step)), step
     grey = to_grey(picture)

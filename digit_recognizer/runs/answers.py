@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Box', 'ANSWERS', 'Answer', 'ErrorAnswer', 'to_json', 'CheckAnswer', 'FindingAnswer', 'VerifyAnswer', 'CompareAnswer',
            'answer_compare', 'PredictAnswer', 'DigitAnswer', 'LineAnswer', 'InkAnswer', 'PictureAnswer', 'ReadAnswer',
-           'answer_page', 'RunAnswer', 'answer_run']
+           'answer_page', 'RunAnswer', 'answer_run', 'RankedAnswer', 'RunsAnswer', 'answer_ranked']
 
 # %% ../../nbs/runs/answers.ipynb #8cab0dd6
 import json
@@ -188,9 +188,41 @@ def answer_run(
         validation=record.scores.validation, held_out=record.scores.held_out, training=record.training,
         members=record.members or [], rehearsal=record.data.rehearsal, copies=record.data.copies)
 
+# %% ../../nbs/runs/answers.ipynb #b6943e47
+class RankedAnswer(Struct, frozen=True):
+    "A run in the ranking of `runs`."
+    name:str # its folder, as seen from the one that holds all runs
+    folder:str
+    recipe:RecipeRecord
+    members:Count # networks; 1 for a run of one
+    validation:ScoreRecord # on its own validation digits; out of fold for several networks
+    training:TrainingRecord # the cost
+    shared:Count # validation digits in common with the best run; of the best itself, all
+    p_value:Share|None # of McNemar's test against the best, corrected; null for the best, and without a test
+    worse:bool # significantly worse than the best?
+    verdict:str # the same in a few words
+
+# %% ../../nbs/runs/answers.ipynb #a888eb4b
+class RunsAnswer(Answer, frozen=True, tag='digit_recognizer/runs/1'):
+    "What `runs` answers; `ok` is false if any run could not be read."
+    folder:str # as typed
+    runs:list[RankedAnswer] # best first
+    errors:list[str] # a message for each run that could not be read
+    verdict:str # what can be claimed of the best; empty without a run
+
+# %% ../../nbs/runs/answers.ipynb #3ecda746
+def answer_ranked(
+    ranked:Any, # a Ranked
+)->RankedAnswer:
+    "A run in a ranking as an answer."
+    record = msgspec.convert(ranked.run.info, RunRecord, str_keys=True)
+    return RankedAnswer(ranked.name, str(ranked.run.folder), record.recipe, len(record.members or [1]),
+                        record.scores.validation, record.training, ranked.shared, ranked.p_value,
+                        ranked.worse, ranked.verdict)
+
 # %% ../../nbs/runs/answers.ipynb #cba2585e
 ANSWERS = {'check': CheckAnswer, 'compare': CompareAnswer, 'error': ErrorAnswer, 'predict': PredictAnswer,
-           'read': ReadAnswer, 'run': RunAnswer, 'verify': VerifyAnswer}
+           'read': ReadAnswer, 'run': RunAnswer, 'runs': RunsAnswer, 'verify': VerifyAnswer}
 
 # %% ../../nbs/runs/answers.ipynb #cf24fd2d
 add_docments(__name__)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['FORMATS', 'TOLERANCE', 'FORMAT_PACKAGES', 'EXPORT_CHECK', 'MODEL_LOADERS', 'MODEL_PACKAGES', 'checksums', 'LiteModel',
            'OnnxModel', 'SavedModel', 'describe_model', 'check_answers', 'remove_leftovers', 'conversion_errors',
-           'export_run', 'leave_litert', 'load_network', 'network_file', 'fastest_file', 'fastest_model', 'small_model']
+           'export_run', 'leave_litert', 'load_network', 'network_file', 'fastest_file', 'fastest_model', 'small_model',
+           'read']
 
 # %% ../../nbs/runs/export.ipynb #d663fb35
 import io
@@ -32,7 +33,7 @@ from ..core.network import NetworkModel, parse_network
 from ..core.predict import predict
 from ..data import load_embedded
 from ..images.normalise import NORMALISER
-from .folder import Run
+from .folder import Run, load_run, pretrained_run
 from .models import (check_shapes, failure_reason, load_model, read_checksum, read_model,
                                           read_object)
 
@@ -445,6 +446,17 @@ def small_model(
     "The model to read a few digits with, which starts at once; raises `InputError` if its file has changed."
     net = network_file(run)
     return load_network(net) if net else fastest_model(run)
+
+# %% ../../nbs/runs/export.ipynb #53f3f76b
+def read(
+    picture:Any, # a file's path, a Pillow image, or an array as `images.normalise.to_grey` takes it
+    run:Run|str|Path|None=None, # a finished run or its folder; by default the pretrained one
+)->Any: # `images.read.Page`: the digits, where they stand, and how sure the model is
+    "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
+    from digit_recognizer.images.read import open_picture, read_picture
+    image = open_picture(picture) if isinstance(picture, str|Path) else picture
+    if not isinstance(run, Run): run = pretrained_run() if run is None else load_run(run)
+    return read_picture(image, small_model(run))
 
 # %% ../../nbs/runs/export.ipynb #dc43a7bb
 add_docments(__name__)
