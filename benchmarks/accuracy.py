@@ -6,7 +6,7 @@
 Recipes were chosen by validation alone, on the embedded digits; six in ten of the 10,000 test digits of MNIST's own
 split are among those, so the score on that split is for comparison with papers and no more. The result of an ensemble
 is that of all its members; the smaller ones are there to show how the errors fall. With `val=.01` the networks learn
-from almost all digits: what a recipe does after it was chosen.
+from almost all digits, as a final model of a chosen recipe does.
 """
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -79,7 +79,8 @@ def folds(digits, recipe, many, work):
 MORE = {'val': .01} # almost all labelled digits are learnt from
 # where the digits come from, whether seeds or folds differ, the recipe, its changes, how many networks
 PLANS = [('embedded', seeds, 'fast', {}, 5), ('embedded', folds, 'best', {}, 5), ('embedded', folds, 'best', MORE, 5),
-         ('embedded', seeds, 'distilled', {}, 1), ('standard', folds, 'best', {}, 5), ('standard', folds, 'best', MORE, 5)]
+         ('embedded', seeds, 'distilled', {}, 1),
+         ('standard', folds, 'best', {}, 5), ('standard', folds, 'best', MORE, 5)]
 
 
 def main(
