@@ -9,8 +9,8 @@ says so after Holm's correction for all ideas on the same recipe. Ideas that cos
 `fast`; on `best` only those with fewer errors there, networks of another kind, and the ideas that need no training:
 more views, and averages of two networks. An average is compared with the average of two networks of the same kind.
 
-It was not done as announced in one point: no idea had fewer errors on `fast` than other random numbers had, so none of
-them was tried on `best`.
+Two points differ from what was announced. An idea was tried on `best` only where it had fewer errors on `fast` than
+other random numbers had. The network of another kind is a small one, because a large one takes an hour.
 
 The doubted labels are those that `audit` names from other out-of-fold answers. The networks behind those answers learnt
 from digits that are judged here, so that idea gets a little more than it should. Needs the extra `labels`.
@@ -51,11 +51,12 @@ IDEAS = { # recipe -> idea -> fields that it changes; `warp` is in pixels, `doub
     'best': {
         'the recipe': {},
         'other random numbers': {'seed': SEED},
-        'the plain network': {'network': 'plain'}}}
-SMALL = 'the recipe', 'other random numbers', 'thin plates, a pixel', 'without doubted labels', 'the plain network'
+        'without doubted labels': {'doubted': True},
+        'a small plain network': {'network': 'plain', 'width': 16, 'epochs': 10}}}
+SMALL = 'the recipe', 'other random numbers', 'thin plates, a pixel', 'without doubted labels', 'a small plain network'
 VIEWS = '1 view', '9 views', '15 views' # moved by a pixel; and turned, scaled and sheared both ways
 TURNS = (7.5, 1, 0), (-7.5, 1, 0), (0, .93, 0), (0, 1.07, 0), (0, 1, .1), (0, 1, -.1) # degrees, zoom, shear
-PAIRS = ('best', 'other random numbers'), ('best', 'the plain network'), ('fast', 'the recipe')
+PAIRS = ('best', 'other random numbers'), ('best', 'a small plain network'), ('fast', 'the recipe')
 
 
 def doubted_rows(digits):
