@@ -9,11 +9,6 @@ __all__ = ['DigitClassifier']
 from inspect import Parameter, Signature
 from typing import Any
 
-# %% ../nbs/estimator.ipynb #b4cf1691
-import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.validation import check_is_fitted
-
 # %% ../nbs/estimator.ipynb #3d8e555e
 from .core.arrays import as_array, to_digits
 from .core.backend import silence_tensorflow
@@ -23,6 +18,11 @@ from .core.predict import predict
 from .core.recipe import FIELDS, make_recipe
 from .preprocess import split
 from .train import fit
+
+# %% ../nbs/estimator.ipynb #b4cf1691
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
 
 # %% ../nbs/estimator.ipynb #133c373e
 def _parameters(
