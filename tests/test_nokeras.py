@@ -4,6 +4,8 @@ import base64
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -173,3 +175,9 @@ def test_any_changed_operation_is_refused_or_computed():
             unpack(net)
         except ValueError as e:
             assert str(e).startswith("network: damaged, or not one of ours"), e
+
+
+@pytest.mark.parametrize("name", ["fit", "DigitClassifier"])
+def test_names_of_the_package_say_what_is_missing(name, small):
+    told = subprocess.run([sys.executable, "-c", f"from digit_recognizer import load_digits, score, read, {name}"], capture_output=True, text=True, **small)
+    assert told.returncode and "TensorFlow" in told.stderr.splitlines()[-1] and "pip install" in told.stderr.splitlines()[-1], told.stderr
