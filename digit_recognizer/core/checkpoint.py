@@ -11,17 +11,21 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-# %% ../../nbs/core/checkpoint.ipynb #77a4ef71
-import keras
-import numpy as np
-import tensorflow as tf
-
-# %% ../../nbs/core/checkpoint.ipynb #5b34ef98
+# %% ../../nbs/core/checkpoint.ipynb #a89e5d96
+from .backend import start_tensorflow
 from .docments import add_docments
 from .files import InputError, atomic_write
 from .jobs import check_record, read_record, write_record
 from .recipe import Recipe
 from .speed import dtype_policy
+
+# %% ../../nbs/core/checkpoint.ipynb #fcbe565d
+start_tensorflow()
+
+# %% ../../nbs/core/checkpoint.ipynb #77a4ef71
+import keras
+import numpy as np
+import tensorflow as tf
 
 # %% ../../nbs/core/checkpoint.ipynb #72b6d1b7
 def best_epoch(
