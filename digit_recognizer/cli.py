@@ -28,6 +28,7 @@ from .core.files import (InputError, as_file, atomic_write, check_new_file,
                                          missing_module_error, stream_number)
 from .core.jobs import ChildError, ChildExecutor, Executor, SerialExecutor
 from .core.recipe import FIELDS, RECIPES, Recipe, make_recipe
+from .core.source import named_recipe, network_recipe, write_template
 from .runs.answers import (ANSWERS, Answer, CheckAnswer, CompareAnswer, ErrorAnswer,
                                            FindingAnswer, PredictAnswer, ReadAnswer, RunAnswer, RunsAnswer,
                                            VerifyAnswer, answer_compare, answer_page, answer_ranked,
@@ -293,7 +294,14 @@ _Recipe = Annotated[str|None, typer.Option(
     autocompletion=lambda: list(RECIPES),
     help="'fast' (the default; a minute or two), 'best' (more accurate; two to five minutes), 'distilled' "
          "(a small network taught by five of 'best'; a quarter of an hour), 'classic' (the original "
-         "notebook's; half an hour) or 'tiny' (seconds).")]
+         "notebook's; half an hour), 'tiny' (seconds), or a file of yours, such as mine.py, which the "
+         "command 'new' begins. Such a file is executed.")]
+_Network = Annotated[str|None, typer.Option(
+    '--network', metavar='FILE.py:FUNCTION', help="Train a network of yours: a function that returns a Keras "
+                                                  "model. The file is executed.")]
+_Code = Annotated[Path|None, typer.Option(
+    '--recipe', metavar='FILE.py', help="For a run with own parts: its recipe.py, which is then executed. Read "
+                                        "it first.")]
 _Change = Annotated[list[str]|None, typer.Option(
     '--set', metavar='FIELD=VALUE', help="Change a field of the recipe, such as epochs=3; can be repeated. "
                                          f"Fields: {', '.join(FIELDS)}.")]
@@ -314,7 +322,7 @@ _Strategy = Annotated[str|None, typer.Option(
 # %% ../nbs/cli.ipynb #3d8a07d5
 _Resume = Annotated[Path|None, typer.Option(
     metavar='RUN', help="Resume an interrupted run after its last finished epoch; everything else is "
-                        "taken from its folder.")]
+                        "taken from its folder. (Where it has own parts, name their file with --recipe.)")]
 _Corrections = Annotated[Path|None, typer.Option(
     metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]
 _RunOut = Annotated[Path|None, typer.Option(
@@ -396,19 +404,29 @@ def _load(
     say(_line('digits', f"{digits.source}: {numbers}"))
     return digits
 
+# %% ../nbs/cli.ipynb #818fae4d
+def _choose(
+    recipe:str|None,  # a name or a file, as typed
+    network:str|None, # FILE.py:FUNCTION, as typed
+    changes:dict,     # field -> value
+)->Recipe:
+    "The recipe of a run."
+    if network is None: return named_recipe(recipe or 'fast', changes)
+    return network_recipe(network, named_recipe(recipe or 'fast', changes))
+
 # %% ../nbs/cli.ipynb #4483cfa2
 def _fit_budget(
-    minutes:float,   # the budget
-    began:float,     # `perf_counter` when the command began
-    digits:Any,      # Digits to train on
-    recipe:str|None, # as typed
-    changes:dict,    # of the recipe
-    members:int,     # networks
+    minutes:float,      # the budget
+    began:float,        # `perf_counter` when the command began
+    digits:Any,         # Digits to train on
+    recipe:Recipe|None, # whose epochs are chosen; by default, the recipe is chosen too
+    changes:dict,       # of the recipe
+    members:int,        # networks
 )->Recipe:
     "The recipe that fits the budget on this machine."
     from digit_recognizer.runs.budget import CANDIDATES, plan
     say(_line('budget', f"{minutes:g} minutes; measuring this machine"))
-    recipes = [make_recipe(name, changes) for name in ([recipe] if recipe else CANDIDATES)]
+    recipes = [recipe] if recipe else [make_recipe(name, changes) for name in CANDIDATES]
     planned = plan(minutes*60-(perf_counter()-began), digits, recipes, members)
     say(_line('', planned))
     return planned.recipe
@@ -416,11 +434,13 @@ def _fit_budget(
 # %% ../nbs/cli.ipynb #719f0561
 @contextmanager
 def _resumable(
-    folder:Path, # of a run
+    folder:Path,   # of a run
+    recipe:Recipe, # that it is trained by
 )->Iterator[None]:
     "Say how to resume a run that is interrupted by a person, the system or an error."
-    from digit_recognizer.runs.folder import PLAN, PlanError
+    from digit_recognizer.runs.folder import CODE, PLAN, PlanError
     command = f"resume with: digit_recognizer run --resume {shell_quote(folder)}"
+    if recipe.own: command += f" --recipe {shell_quote(folder/CODE)}"
     with _interruptible(folder/PLAN, 'the finished epochs are kept', command):
         try: yield
         except InputError as e:
@@ -448,6 +468,7 @@ def _finish(
 # %% ../nbs/cli.ipynb #20743000
 def _resume(
     folder:Path,       # of a run
+    code:str|None,     # the file of its own parts
     report:bool,       # write a report at the end?
     quiet:bool,        # no progress bars?
     dask:str|None,     # address of a scheduler
@@ -456,17 +477,18 @@ def _resume(
     json:bool,         # print no summary?
 )->RunAnswer:
     "Resume an interrupted run."
-    from digit_recognizer.runs.folder import load_planned_digits, read_plan
+    from digit_recognizer.runs.folder import load_planned_digits, planned_recipe, read_plan
     plan, elsewhere = read_plan(folder), bool(dask or workers)
     digits = load_planned_digits(folder, plan)
     if plan['members']==1 and elsewhere:
         raise InputError(f"{folder}: is a run of one network; resume it without --dask and --workers")
-    settings = plan['settings']
+    settings, recipe = plan['settings'], planned_recipe(folder, plan, code)
     use_backend_settings(None if elsewhere else settings['threads'], settings['deterministic'])
     devices = _devices(strategy)
     from digit_recognizer.runs.ensemble import resume_run
-    with _resumable(folder), _executor(dask, workers, _TRAINING, settings['threads']) as executor:
-        run = resume_run(folder, not quiet, digits, executor, devices, plan)
+    with (_resumable(folder, recipe),
+          _executor(dask, workers, _TRAINING, settings['threads']) as executor):
+        run = resume_run(folder, not quiet, digits, executor, devices, plan, code)
     return _finish(run, digits, report, json)
 
 # %% ../nbs/cli.ipynb #16da48b0
@@ -489,41 +511,44 @@ def _train(
 # %% ../nbs/cli.ipynb #7fe9bb47
 @app.command('run')
 def _run(
-    data:_Data='embedded', recipe:_Recipe=None, change:_Change=None, seed:_Seed=None, members:_Members=1,
-    minutes:_Minutes=None, resume:_Resume=None, corrections:_Corrections=None, dask:_Dask=None,
+    data:_Data='embedded', recipe:_Recipe=None, network:_Network=None, change:_Change=None, seed:_Seed=None,
+    members:_Members=1, minutes:_Minutes=None, resume:_Resume=None, corrections:_Corrections=None, dask:_Dask=None,
     workers:_Workers=None, strategy:_Strategy=None, threads:_Threads=None, deterministic:_Deterministic=False,
     out:_RunOut=None, report:_Report=True, quiet:_Quiet=False, json:_Json=False,
 )->RunAnswer:
     "Train, score and write a submission."
     began, elsewhere = perf_counter(), bool(dask or workers)
     if resume:
-        others = (data!='embedded', recipe, change, seed is not None, members>1, minutes is not None,
-                  corrections, threads, deterministic, out)
+        others = (data!='embedded', recipe and not recipe.endswith('.py'), network, change, seed is not None,
+                  members>1, minutes is not None, corrections, threads, deterministic, out)
         if any(others): raise InputError("--resume takes everything from the run's folder; give it alone, "
-                                         "or with --dask, --workers or --strategy")
-        return _resume(resume, report, quiet, dask, workers, strategy, json)
+                                         "or with --dask, --workers or --strategy, or with the file of its "
+                                         "own parts as --recipe")
+        return _resume(resume, recipe, report, quiet, dask, workers, strategy, json)
     _set_backend(threads, deterministic, elsewhere)
     _check_run(members, minutes, strategy, elsewhere, out)
     changes = _run_changes(change, seed, minutes)
-    devices, chosen = _devices(strategy), make_recipe(recipe or 'fast', changes)
+    devices, chosen = _devices(strategy), _choose(recipe, network, changes)
     require_tensorflow() # before anything is printed
     digits = _load(data, corrections)
-    if minutes is not None: chosen = _fit_budget(minutes, began, digits, recipe, changes, members)
+    given = chosen if recipe or network else None
+    if minutes is not None: chosen = _fit_budget(minutes, began, digits, given, changes, members)
     say(_line('recipe', f"{chosen.name}: {chosen.network} network of width {chosen.width}, "
                                f"epochs {chosen.epochs}, seed {chosen.seed}"
                                + (f", teachers {chosen.teachers}" if chosen.teachers else '')))
+    if chosen.own: say(_line('own parts', chosen.own.replace('+', ', ')))
     from digit_recognizer.runs.folder import free_folder
     folder = out or free_folder(chosen.name if members==1 else f'{chosen.name}-{members}-members')
     if members>1:
         say(_line('members', f"{members}; if interrupted, resume with --resume {shell_quote(folder)}"))
-    with _resumable(folder), _executor(dask, workers, _TRAINING, threads) as executor:
+    with _resumable(folder, chosen), _executor(dask, workers, _TRAINING, threads) as executor:
         run = _train(digits, chosen, members, folder, not quiet, devices, executor)
     return _finish(run, digits, report, json)
 
 # %% ../nbs/cli.ipynb #5a2f818a
 _SweepRecipes = Annotated[list[str]|None, typer.Option(
     autocompletion=lambda: list(RECIPES),
-    help="A recipe to try, as for 'run'; can be repeated. By default 'fast'.")]
+    help="A recipe or a recipe file to try, as for 'run'; can be repeated. By default 'fast'.")]
 _SweepValues = Annotated[list[str]|None, typer.Option(
     '--set', metavar='FIELD=VALUE,...', help='Values of a field to try, such as epochs=6,10; can be '
                                              'repeated, and all combinations are tried.')]
@@ -893,13 +918,13 @@ def _export(
 
 # %% ../nbs/cli.ipynb #42e7a8ef
 @app.command('verify')
-def _verify(run:_RunFolder, data:_RunData=None, json:_Json=False)->VerifyAnswer:
+def _verify(run:_RunFolder, data:_RunData=None, recipe:_Code=None, json:_Json=False)->VerifyAnswer:
     """Check whether a run is unchanged.
 
     Checks its files, score, submission, recipe, digits and model. Exits with code 2 if something has
     changed."""
     from digit_recognizer.runs.folder import load_run
-    finished = load_run(run)
+    finished = load_run(run, recipe)
     digits = _digits_of(finished, data) if data or finished.info['data']['source']!='csv' else None
     from digit_recognizer.runs.verify import verify
     findings = []
@@ -942,6 +967,16 @@ def _check(
         say(f"{escape(file)}: fine, {want:,} predictions")
         if answer.rehearsal: say(_rehearsal('the model learnt from', 'file'))
     return answer
+
+# %% ../nbs/cli.ipynb #0a1fc98d
+@app.command('new')
+def _new(file:Annotated[Path, typer.Argument(metavar='FILE.py', help='A Python file that does not exist yet.')]):
+    """Write a recipe file to begin with: a network and an augmentation of your own.
+
+    Change what you like, and train it with 'run --recipe FILE.py'."""
+    write_template(file)
+    say(f"{escape(file)}: change what you like, and train it with:\n"
+        f"digit_recognizer run --recipe {shell_quote(file)}")
 
 # %% ../nbs/cli.ipynb #2e84d494
 @app.command('export-csv')

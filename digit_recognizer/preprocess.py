@@ -7,6 +7,7 @@ __all__ = ['split', 'affine', 'warp', 'augment', 'scaling_layer', 'one_hot', 'st
            'validation_batches']
 
 # %% ../nbs/01_preprocess.ipynb #d47af0a0
+from typing import Callable
 from .core.backend import start_tensorflow
 from .core.docments import add_docments
 from .core.files import InputError
@@ -106,6 +107,7 @@ def train_batches(
     seed:int=0,         # drives order and augmentation
     start_epoch:int=0,  # the epoch to begin with, from 0
     unaugmented:float=0., # last fraction of the steps, which get the digits unchanged
+    own:Callable|None=None, # the user's function of (images, seed) in place of `augment`
     **limits,           # of `augment`
 )->tf.data.Dataset: # (float32 (batch, 28, 28, 1) in 0-255, one-hot float32 (batch, 10))
     "Shuffled, augmented batches, the same for the same seed."
@@ -117,7 +119,7 @@ def train_batches(
         return tf.reshape(rows[:steps*batch], (steps, batch))
     def take(number, rows):
         xb, key = tf.gather(images, rows), tf.stack([2*seed+1, number])
-        def changed(): return augment(xb, key, **limits)
+        def changed(): return own(tf.cast(xb, tf.float32), key) if own else augment(xb, key, **limits)
         xb = tf.cond(number<last, changed, lambda: tf.cast(xb, tf.float32)) if unaugmented else changed()
         return tf.ensure_shape(xb, (batch, 28, 28, 1)), tf.gather(labels, rows)
     rows = tf.data.Dataset.range(start_epoch, epochs).map(order).unbatch().enumerate(start_epoch*steps)

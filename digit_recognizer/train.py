@@ -18,9 +18,11 @@ from .core.console import say
 from .core.docments import add_docments
 from .core.files import InputError
 from .core.jobs import progress_bar
+from .core.parts import (add_parts, own_augment, own_callbacks, own_loss, own_optimizer,
+                                         own_schedule)
 from .core.recipe import Recipe, teacher_recipe
-from .core.speed import MuonAdam, dtype_policy, for_training, teach
-from .model import build, with_tta
+from .core.speed import MuonAdam, for_training, policy_for, teach
+from .model import build_network, with_tta
 from .preprocess import steps_per_epoch, train_batches, validation_batches
 
 # %% ../nbs/03_train.ipynb #a9e86716
@@ -38,6 +40,7 @@ def learning_rate(
     steps:int,     # of the whole training
 )->float|keras.optimizers.schedules.LearningRateSchedule:
     "The learning rate as a function of the step, or the constant from which a plateau lowers it."
+    if own := own_schedule(recipe, steps): return own
     if recipe.schedule=='plateau': return recipe.lr
     rise = int(steps*recipe.warmup)
     return keras.optimizers.schedules.CosineDecay(recipe.lr/25, max(steps-rise, 1), alpha=1e-3,
@@ -51,10 +54,12 @@ def compile_model(
     "A new network, ready to be trained; raises `InputError` where replicas cannot share a batch equally."
     batch, n = recipe.batch, tf.distribute.get_strategy().num_replicas_in_sync
     if batch%n: raise InputError(f"recipe: batch={batch} is not divisible by {n} replicas; change the batch")
-    model = for_training(build(recipe.network, recipe.width, recipe.seed), dtype_policy(recipe.precision))
-    optimizer = MuonAdam(learning_rate(recipe, steps), recipe.muon_lr/recipe.lr, beta_2=recipe.beta_2,
-                         use_ema=recipe.weights=='averaged', ema_momentum=recipe.momentum)
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+    network, rate = build_network(recipe), learning_rate(recipe, steps)
+    model = for_training(network, policy_for(network, recipe.precision))
+    optimizer = own_optimizer(recipe, rate) or MuonAdam(
+        rate, recipe.muon_lr/recipe.lr, beta_2=recipe.beta_2,
+        use_ema=recipe.weights=='averaged', ema_momentum=recipe.momentum)
+    loss = own_loss(recipe) or keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
     model.compile(optimizer, loss, metrics=['accuracy'])
     model.optimizer.build(model.trainable_variables)
     return model
@@ -84,6 +89,7 @@ class Fit:
     recipe:Recipe      # what it was trained by
     kept_epoch:int     # the epoch whose weights were kept, from 1
     teachers:tuple=()  # a Fit for each network that taught it
+    precision:str='float32' # that it was trained in, as of `policy_for`
 
     def __repr__(self):
         score = self.curve.val_accuracy.iloc[self.kept_epoch-1]
@@ -108,10 +114,12 @@ def _finish(
     rows, best = recorder.rows, recipe.weights=='best'
     kept = best_epoch(rows) if best else len(rows)
     if not np.isfinite(rows[-1]['loss']):
-        raise InputError(f"training diverged in epoch {len(rows)}; lower lr={recipe.lr}, or muon_lr")
-    bare = build(recipe.network, recipe.width, recipe.seed)
+        what = 'the rate of your optimizer' if 'optimizer' in recipe.own else f'lr={recipe.lr}, or muon_lr'
+        raise InputError(f"training diverged in epoch {len(rows)}; lower {what}")
+    bare = build_network(recipe)
     bare.set_weights(recorder.best_weights if best else model.get_weights())
-    return Fit(with_tta(bare, recipe.views), pd.DataFrame(rows), recipe, kept, teachers)
+    precision = policy_for(bare, recipe.precision)
+    return Fit(with_tta(bare, recipe.views), pd.DataFrame(rows), recipe, kept, teachers, precision)
 
 # %% ../nbs/03_train.ipynb #ed7f44af
 def _train_teachers(
@@ -138,8 +146,11 @@ def fit(
     progress:bool=True,    # show a progress bar?
     folder:Path|None=None, # for checkpoints, from which an interrupted training resumes; None keeps none
     strategy:tf.distribute.Strategy|None=None, # of `mirrored_strategy`: devices that share each batch
+    callbacks:Any=(),      # Keras callbacks, which are not kept with a run; or a function, as a part
+    **parts,               # own parts, as `with_parts` takes them
 )->Fit:
     "Train a network; the same seed gives the same weights on the same machine, interrupted or not."
+    recipe, given = add_parts(recipe, callbacks, parts)
     (x, y), (x_val, y_val) = to_digits(x, y, 'fit'), to_digits(x_val, y_val, 'fit: validation')
     steps, strategy = steps_per_epoch(len(x), recipe.batch), strategy or tf.distribute.get_strategy()
     with strategy.scope(): model = compile_model(recipe, steps*recipe.epochs)
@@ -151,11 +162,13 @@ def fit(
     checkpoint = Checkpoint(folder, recipe, y, recorder, plateau, replicas) if folder else None
     done = checkpoint.restore(model) if checkpoint else 0
     limits = {name: getattr(recipe, name) for name in ('rotation', 'shift', 'zoom', 'shear', 'unaugmented')}
-    data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, done, **limits)
-    if teachers: data = teach(data, [t.model for t in teachers], dtype_policy(teachers[0].recipe.precision))
+    data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, done, own=own_augment(recipe, x),
+                         **limits)
+    if teachers: data = teach(data, [t.model for t in teachers], teachers[0].precision)
     val = validation_batches(x_val, y_val, replicas)
     with _progress(steps, recipe.epochs, done, progress) as bar:
-        callbacks = [*getattr(strategy, 'callbacks', ()), recorder, plateau, checkpoint, averages, bar]
+        callbacks = [*getattr(strategy, 'callbacks', ()), recorder, plateau, checkpoint, averages,
+                     *own_callbacks(recipe), *given, bar]
         model.fit(data, validation_data=val, initial_epoch=done, epochs=recipe.epochs, steps_per_epoch=steps,
                   callbacks=[c for c in callbacks if c], shuffle=False, verbose=0)
     return _finish(model, recipe, recorder, teachers)

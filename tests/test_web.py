@@ -126,12 +126,28 @@ def test_probabilities_are_those_of_keras(page, digits):
     assert ms < 50
 
 
+def other_layers():
+    "What a network of the user's can hold besides."
+    import keras
+    from keras import layers
+
+    inputs = keras.Input((28, 28, 1))
+    x = layers.Conv2D(6, 5, strides=2, padding="same", activation="silu")(layers.Rescaling(1 / 255)(inputs))
+    x = layers.Conv2D(6, (3, 4), strides=(1, 2), activation="elu")(layers.LeakyReLU()(x))
+    gate = layers.Conv2D(6, 1, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = layers.Multiply()([x, gate])
+    x = layers.Concatenate()([layers.AveragePooling2D(2)(x), layers.MaxPooling2D(2)(x)])
+    x = layers.Conv2D(8, 4, strides=3, padding="same", activation="tanh")(x)
+    ends = [layers.GlobalMaxPooling2D()(x), layers.GlobalAveragePooling2D()(x), layers.Reshape((-1,))(x)]
+    return keras.Model(inputs, layers.Dense(10, activation="softmax")(layers.Concatenate()(ends)))
+
+
 def networks():
     "One of each kind that a run can hold."
     from digit_recognizer.model import build, ensemble, with_temperature, with_tta
 
     nets = {name: build(name, 4, seed=1) for name in ("residual", "plain", "classic")}
-    return nets | {"calibrated": with_temperature(nets["residual"], 0.6), "tta": with_tta(nets["plain"], 5),
+    return nets | {"other layers": other_layers(), "calibrated": with_temperature(nets["residual"], 0.6), "tta": with_tta(nets["plain"], 5),
                    "ensemble": ensemble([nets["residual"], nets["plain"]])}
 
 

@@ -30,7 +30,7 @@ from ..core.predict import predict
 from ..core.recipe import BEFORE, FIELDS, RECIPES
 from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
-from ..runs.folder import Run, load_run
+from ..runs.folder import CODE, Run, load_run
 
 # %% ../../nbs/analysis/report.ipynb #a0ed4f36
 @dataclass(frozen=True, eq=False)
@@ -407,17 +407,27 @@ def _marked_run(
 )->Run:
     "The run, marked as a rehearsal where its digits are one: version 0.2.0 recognised only whole files."
     data = {**run.info['data'], 'rehearsal': run.info['data']['rehearsal'] or digits.rehearsal}
-    return Run(run.folder, {**run.info, 'data': data})
+    return Run(run.folder, {**run.info, 'data': data}, run.source)
+
+# %% ../../nbs/analysis/report.ipynb #9d6294ad
+def _recipe_words(
+    recipe:dict, # as run.json says
+)->tuple[str, dict]: # for --recipe; field -> value, for --set
+    "How a recipe is given on the command line; that of own code is the file in the run's folder."
+    base = recipe['name'].removesuffix('-changed')
+    if 'code' in recipe: # its file says all that was not changed
+        changed = FIELDS.keys()-{'seed'} if base!=recipe['name'] else set()
+        return f'RUN/{CODE}', {k: recipe[k] for k in FIELDS if k in changed and recipe[k]!='own'}
+    base = base if base in RECIPES else 'fast'
+    return base, {k: v for k, v in recipe.items() if k in FIELDS and k!='seed' and getattr(RECIPES[base], k)!=v}
 
 # %% ../../nbs/analysis/report.ipynb #74200a43
 def command_for(
     run:Run, # a finished run
 )->str: # words for a terminal
     "The command that repeats a run."
-    recipe, data = {**BEFORE, **run.info['recipe']}, run.info['data']
-    name = recipe['name'].removesuffix('-changed')
-    name = name if name in RECIPES else 'fast'
-    changed = {k: v for k, v in recipe.items() if k in FIELDS and k!='seed' and getattr(RECIPES[name], k)!=v}
+    recipe, data = run.info['recipe'], run.info['data']
+    name, changed = _recipe_words({**BEFORE, **recipe})
     words = ['digit_recognizer run', f'--recipe {name}', f"--seed {recipe['seed']}"]
     words += [f"--set {shell_quote(f'{k}={v}')}" for k, v in changed.items()]
     if data.get('corrections'): words.append('--corrections CSV')
@@ -480,7 +490,8 @@ def _reproduction_values(
     from markupsafe import Markup
     info = run.info
     data = {f'data: {k}': len(v) if k=='corrections' else v for k, v in info['data'].items() if k!='copies'}
-    return {'command': command_for(run), 'recipe': Markup(_value_table(info['recipe'])),
+    code = run.read(CODE).decode() if 'code' in info['recipe'] else None
+    return {'command': command_for(run), 'recipe': Markup(_value_table(info['recipe'])), 'code': code,
             'facts': Markup(_value_table({**data, **info['environment'], 'made': info['created']}))}
 
 # %% ../../nbs/analysis/report.ipynb #d6ae3cfe

@@ -8,7 +8,6 @@ __all__ = ['STATE', 'best_epoch', 'Recorder', 'Checkpoint']
 # %% ../../nbs/core/checkpoint.ipynb #bdd76831
 import hashlib
 import time
-from dataclasses import asdict
 from pathlib import Path
 
 # %% ../../nbs/core/checkpoint.ipynb #a89e5d96
@@ -73,7 +72,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.memory:dict = {} # of the plateau
         self.epochs, self.best = recipe.epochs, recipe.weights=='best'
         labels = hashlib.sha256(np.ascontiguousarray(y).data).hexdigest()
-        self.facts = {'recipe': asdict(recipe), 'labels': labels, 'TensorFlow': tf.__version__,
+        self.facts = {'recipe': recipe.record(), 'labels': labels, 'TensorFlow': tf.__version__,
                       'Keras': keras.__version__, 'precision': dtype_policy(recipe.precision),
                       'number of replicas': replicas if replicas>1 else None}
         folder.mkdir(exist_ok=True)
@@ -113,6 +112,11 @@ class Checkpoint(keras.callbacks.Callback):
         write_record(self.folder/STATE, {'of': self.facts, 'rows': rows, 'plateau': memory})
         needed = {self.path(len(rows)), self.path(best_epoch(rows) if self.best else 0)}
         for old in set(self.folder.glob('*.npz'))-needed: old.unlink()
+
+    def on_train_end(self, logs=None): # ended early by a callback, whose memory is not kept: begin again
+        rows = self.recorder.rows
+        if rows and len(rows)<self.epochs and np.isfinite(rows[-1]['loss']):
+            (self.folder/STATE).unlink(missing_ok=True)
 
 # %% ../../nbs/core/checkpoint.ipynb #45d06e29
 add_docments(__name__)

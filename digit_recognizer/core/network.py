@@ -31,8 +31,22 @@ def _compute_softmax(
     e = np.exp(x-x.max(1, keepdims=True))
     return e/e.sum(1, keepdims=True)
 
+# %% ../../nbs/core/network.ipynb #9863daf9
+def _compute_sigmoid(
+    x:np.ndarray, # any shape
+)->np.ndarray: # 0 to 1
+    "The logistic function, by tanh, which does not overflow."
+    return np.float32(.5)*(1+np.tanh(np.float32(.5)*x))
+
 # %% ../../nbs/core/network.ipynb #266d06fb
-ACTIVATIONS = {'linear': lambda x: x, 'relu': lambda x: np.maximum(x, 0), 'softmax': _compute_softmax}
+ACTIVATIONS = {
+    'linear': lambda x: x,
+    'relu': lambda x: np.maximum(x, 0),
+    'sigmoid': _compute_sigmoid,
+    'tanh': np.tanh,
+    'silu': lambda x: x*_compute_sigmoid(x),
+    'elu': lambda x: np.where(x>0, x, np.expm1(np.minimum(x, 0))),
+    'softmax': _compute_softmax}
 
 # %% ../../nbs/core/network.ipynb #b6300d77
 def _windows(
@@ -63,11 +77,13 @@ def _compute_pool(
     o:dict,       # operation
     x:np.ndarray, # (n, h, w, c)
 )->np.ndarray: # (n, rows, columns, c)
-    "Max-pooling."
+    "Pooling: the largest value of each window, or their mean."
     (high, wide), (down, across) = o['size'], o['stride']
     rows, cols = (x.shape[1]-high)//down+1, (x.shape[2]-wide)//across+1
-    return reduce(np.maximum, (x[:, i:i+rows*down:down, j:j+cols*across:across][:, :rows, :cols]
-                               for i in range(high) for j in range(wide)))
+    windows = (x[:, i:i+rows*down:down, j:j+cols*across:across][:, :rows, :cols]
+               for i in range(high) for j in range(wide))
+    if o.get('op')=='meanPool': return reduce(np.add, windows)/np.float32(high*wide)
+    return reduce(np.maximum, windows)
 
 # %% ../../nbs/core/network.ipynb #5c8992ec
 def _compute_frame(
@@ -84,14 +100,19 @@ OPERATIONS = { # for images (n, h, w, c) or numbers (n, c)
     'rescale': lambda o, x: x*np.float32(o['by'])+np.float32(o['plus']),
     'conv': lambda o, x: ACTIVATIONS[o['then']](_compute_conv(o, x)),
     'pool': _compute_pool,
+    'meanPool': _compute_pool,
     'norm': lambda o, x: x*o['by']+o['plus'],
     'apply': lambda o, x: ACTIVATIONS[o['then']](x),
     'add': lambda o, *xs: sum(xs)*np.float32(o['by']),
+    'times': lambda o, a, b: a*b,
+    'join': lambda o, *xs: np.concatenate(xs, -1),
     'mean': lambda o, x: x.mean((1, 2)),
     'flat': lambda o, x: x.reshape(len(x), -1),
+    'shape': lambda o, x: x.reshape(len(x), *o['to']),
     'dense': lambda o, x: ACTIVATIONS[o['then']](x@o['kernel']+o['bias']),
     'frame': _compute_frame,
     'log': lambda o, x: np.log(x),
+    'leak': lambda o, x: np.where(x<0, x*np.float32(o['by']), x),
     'atLeast': lambda o, x: np.maximum(x, np.float32(o['least']))}
 
 # %% ../../nbs/core/network.ipynb #5834882d
@@ -203,23 +224,38 @@ def _fits_conv(
     if x.ndim!=4 or k.ndim!=4 or k.shape[2]!=x.shape[3] or o['bias'].shape!=k.shape[3:]: return False
     return _numbers_needed(o, x)<=LARGEST_VALUES
 
+# %% ../../nbs/core/network.ipynb #2941fef0
+def _fits_pool(
+    o:dict,       # operation
+    x:np.ndarray, # (n, h, w, c)
+)->bool:
+    "Does a pooling fit an image, within the limits of memory?"
+    if x.ndim!=4 or not _are_sizes(o['size'], 2, 1, max(x.shape[1:3])): return False
+    inside = o['size'][0]<=x.shape[1] and o['size'][1]<=x.shape[2]
+    return inside and _are_sizes(o['stride'], 2, 1, 28) and math.prod(o['size'])*x.size<=LARGEST_VALUES
+
 # %% ../../nbs/core/network.ipynb #071f0c25
 FITS = { # operation -> does it fit the values that it takes?
     'rescale': lambda o, x: _are_numbers(o['by'], o['plus']),
     'conv': _fits_conv,
-    'pool': lambda o, x: (x.ndim==4 and _are_sizes(o['size'], 2, 1, min(x.shape[1:3]))
-                          and _are_sizes(o['stride'], 2, 1, 28)
-                          and math.prod(o['size'])*x.size<=LARGEST_VALUES),
+    'pool': _fits_pool,
+    'meanPool': _fits_pool,
     'norm': lambda o, x: o['by'].shape==o['plus'].shape==x.shape[-1:],
     'apply': lambda o, x: True,
     'add': lambda o, *xs: _are_numbers(o['by']) and len({x.shape for x in xs})==1,
+    'times': lambda o, a, b: a.shape==b.shape or a.ndim==4 and b.shape==(1, 1, 1, a.shape[-1]),
+    'join': lambda o, *xs: (len({x.shape[:-1] for x in xs})==1
+                            and sum(x.size for x in xs)<=LARGEST_VALUES),
     'mean': lambda o, x: x.ndim==4,
     'flat': lambda o, x: True,
+    'shape': lambda o, x: (isinstance(o['to'], list) and _are_sizes(o['to'], len(o['to']), 1, x.size)
+                           and len(o['to'])<4 and math.prod(o['to'])==x.size),
     'dense': lambda o, x: (x.ndim==o['kernel'].ndim==2 and o['kernel'].shape[0]==x.shape[1]
                            and o['bias'].shape==o['kernel'].shape[1:]),
     'frame': lambda o, x: (x.ndim==4 and _are_sizes(o['sides'], 4, 1-min(x.shape[1:3]), 28)
                            and x.size+28*sum(x.shape[1:3])*x.shape[3]*4<=LARGEST_VALUES),
     'log': lambda o, x: True,
+    'leak': lambda o, x: _are_numbers(o['by']),
     'atLeast': lambda o, x: _are_numbers(o['least'])}
 
 # %% ../../nbs/core/network.ipynb #0166692e

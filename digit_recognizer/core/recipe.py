@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'SCHEDULES', 'WEIGHTS', 'PRECISIONS', 'TEACHERS', 'TTA_SHIFTS', 'CHOICES', 'RANGES', 'RECIPES', 'FIELDS',
-           'BEFORE', 'Recipe', 'make_recipe', 'read_recipe', 'teacher_recipe']
+           'BEFORE', 'Recipe', 'change_recipe', 'make_recipe', 'OwnRecipe', 'code_checksum', 'read_recipe',
+           'teacher_recipe']
 
 # %% ../../nbs/core/recipe.ipynb #a53563a0
+import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from dataclasses import asdict, dataclass, fields, replace
+from hashlib import sha256
+from typing import Any, ClassVar, cast
 
 # %% ../../nbs/core/recipe.ipynb #430c5330
 from .docments import add_docments
@@ -118,9 +121,18 @@ class Recipe:
     val:float=.2               # fraction of the labelled digits kept for validation, above 0 and below 1
     stratify:bool=True         # equal shares of each digit in training and validation?
     seed:int=0                 # drives split, order, augmentation, weights and dropout; 0 or more
+    own:ClassVar[str] = ''     # parts that are not ours; see `OwnRecipe`
+    code:ClassVar[str] = ''    # checksum of the Python code that makes them
+    source:ClassVar[str] = ''  # that code
 
     def __post_init__(self):
-        for f in fields(self): _check_field(f.name, getattr(self, f.name), cast(type, f.type))
+        for f in fields(Recipe):
+            if f.name not in self.own.split('+'):
+                _check_field(f.name, getattr(self, f.name), cast(type, f.type))
+
+    def record(self)->dict: # field -> value, for JSON
+        "What is kept of a recipe."
+        return {name: value for name, value in asdict(self).items() if name!='source'}
 
 # %% ../../nbs/core/recipe.ipynb #d658d66e
 RECIPES = {r.name: r for r in (
@@ -154,6 +166,16 @@ def _field_value(
     try: return _from_text(value, FIELDS[field]) if isinstance(value, str) else value
     except (ValueError, KeyError): raise _kind_error(field, value, FIELDS[field]) from None
 
+# %% ../../nbs/core/recipe.ipynb #c1a6e001
+def change_recipe(
+    recipe:Recipe,   # to be changed
+    changes:Mapping, # field -> new value; text is converted to the field's type
+)->Recipe: # called `NAME-changed` where more than the seed differs
+    "A recipe with changes; raises `InputError` for an unknown field, or an unfit value."
+    new = {field: _field_value(field, value) for field, value in changes.items()}
+    changed = any(getattr(recipe, f)!=v for f, v in new.items() if f!='seed')
+    return replace(recipe, **new, name=f'{recipe.name}-changed' if changed else recipe.name)
+
 # %% ../../nbs/core/recipe.ipynb #dd2b7a3c
 def make_recipe(
     name:str='fast',           # one of `RECIPES`
@@ -161,18 +183,43 @@ def make_recipe(
 )->Recipe: # called `NAME-changed` where more than the seed differs
     "A named recipe, with changes; raises `InputError` for an unknown name or field, or an unfit value."
     if name not in RECIPES: raise unknown_name_error('recipe', name, RECIPES)
-    new = {field: _field_value(field, value) for field, value in (changes or {}).items()}
-    changed = any(getattr(RECIPES[name], f)!=v for f, v in new.items() if f!='seed')
-    return replace(RECIPES[name], **new, name=f'{name}-changed' if changed else name)
+    return change_recipe(RECIPES[name], changes or {})
+
+# %% ../../nbs/core/recipe.ipynb #44282e98
+@dataclass(frozen=True)
+class OwnRecipe(Recipe):
+    "A recipe with own parts; raises `InputError` for other code than its checksum says."
+    own:str=''  # its own parts, joined by +
+    code:str='' # SHA-256 of the Python code that makes them, as of `code_checksum`
+    source:str=dataclasses.field(default='', repr=False, compare=False) # that code; '' where it is not here
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name in {'network', 'schedule'} & set(self.own.split('+')):
+            if (value := getattr(self, name))!='own':
+                raise InputError(f"recipe {self.name}: {name}={value}, but its code defines a {name}; "
+                                 "leave out one of them")
+        if self.source and code_checksum(self.source)!=self.code:
+            raise InputError(f"recipe {self.name}: its Python code has changed (another checksum than "
+                             f"{self.code[:8]}…); give the file that it was begun with, or start a new run")
+
+# %% ../../nbs/core/recipe.ipynb #8a437854
+def code_checksum(
+    source:str, # Python code
+)->str: # 64 hexadecimal characters
+    "The SHA-256 of Python code."
+    return sha256(source.encode()).hexdigest()
 
 # %% ../../nbs/core/recipe.ipynb #3f310b2f
 BEFORE = {'muon_lr': 0., 'shear': 0., 'unaugmented': 0., 'precision': 'float32', 'teachers': 0}
 
 # %% ../../nbs/core/recipe.ipynb #447ad6fb
 def read_recipe(
-    record:Mapping, # field -> value, as kept by a run
+    record:Mapping, # field -> value, as of `Recipe.record`, perhaps of an older version
+    source:str='',  # the Python code that makes its own parts; without it, such a recipe cannot train
 )->Recipe:
-    "A recipe that this or an older version kept; raises `TypeError` for unknown fields, or `InputError`."
+    "A recipe that was kept; raises `TypeError` for unknown fields, or `InputError`."
+    if 'code' in record: return OwnRecipe(**record, source=source)
     return Recipe(**{**BEFORE, **record})
 
 # %% ../../nbs/core/recipe.ipynb #41d91cef

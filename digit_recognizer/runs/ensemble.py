@@ -6,7 +6,7 @@
 __all__ = ['fold_count', 'fold_rows', 'out_of_fold', 'train_member', 'run_ensemble', 'resume_run']
 
 # %% ../../nbs/runs/ensemble.ipynb #e3aa6752
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # %% ../../nbs/runs/ensemble.ipynb #09af0885
@@ -18,16 +18,16 @@ from ..core.docments import add_docments
 from ..core.console import say, shell_quote
 from ..core.files import InputError
 from ..core.jobs import ChildExecutor, Executor, SerialExecutor, progress_bar
-from ..core.recipe import Recipe, read_recipe
+from ..core.recipe import Recipe
 from ..core.speed import dtype_policy
 from ..data import Digits
 from ..model import ensemble
 from ..preprocess import steps_per_epoch
-from digit_recognizer.runs.folder import (
-    PLAN, PlanError, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits, load_run,
-    lock_run, read_plan)
+from .folder import (
+    PLAN, PlanError, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits,
+    load_run, lock_run, planned_recipe, read_plan)
 from .pipeline import (
-    finish_run, run_info, strategy_info, teachers_info, train_or_resume, write_results)
+    check_recipe, finish_run, run_info, strategy_info, teachers_info, train_or_resume, write_results)
 
 # %% ../../nbs/runs/ensemble.ipynb #ac6b6cc8
 def fold_count(
@@ -160,6 +160,7 @@ def _check_ensemble(
 ):
     "Raise `InputError` unless every member can be trained."
     if members<2: raise InputError(f"ensemble: {members} members; expected 2 or more")
+    check_recipe(recipe, digits)
     replace(recipe, seed=recipe.seed+members-1) # raises for a seed out of range
     folds = range(min(members, fold_count(recipe)))
     steps_per_epoch(min(len(fold_rows(digits.y, recipe, fold)[0]) for fold in folds), recipe.batch)
@@ -176,7 +177,7 @@ def run_ensemble(
     "Train members on different folds and average them; raises `InputError` at once if `out` exists."
     _check_ensemble(digits, recipe, members)
     if isinstance(executor, SerialExecutor): dtype_policy(recipe.precision)
-    out = create_run(out, digits, asdict(recipe), members, executor.settings)
+    out = create_run(out, digits, recipe.record(), members, executor.settings, source=recipe.source)
     return _finish_ensemble(_Ensemble(out, digits, recipe, members), progress, executor)
 
 # %% ../../nbs/runs/ensemble.ipynb #c8b60f1d
@@ -205,15 +206,14 @@ def resume_run(
     executor:Executor=ChildExecutor(), # trains the members of an ensemble
     strategy=None,           # tf.distribute.Strategy whose devices share the training of one network
     plan:dict|None=None,     # from `read_plan`, where it was read already
+    code:str|Path|None=None, # recipe.py, or a copy, if the own parts in it may be executed
 )->Run: # the same that an uninterrupted run gives
     "Resume an interrupted run; raises `InputError` where there is none, or its digits have changed."
     out = Path(out).resolve()
     plan = plan or read_plan(out)
     digits = digits or load_planned_digits(out, plan)
     _check_conditions(out, plan, digits, executor.settings, strategy_info(strategy))
-    try: recipe = read_recipe(plan['recipe'])
-    except TypeError as e:
-        raise PlanError(f"{out/PLAN}: cannot be understood ({e}); start a new run") from None
+    recipe = planned_recipe(out, plan, code)
     if plan['members']==1: return finish_run(out, digits, recipe, progress, strategy=strategy)
     return _finish_ensemble(_Ensemble(out, digits, recipe, plan['members']), progress, executor)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RUN_SUFFIXES', 'MEMBERS', 'LARGEST_UNPACKED', 'LARGEST_CONFIG', 'MAX_CONFIG_LEVELS', 'NEWER_DEFAULTS', 'read_object',
            'read_checksum', 'read_model', 'check_unpacked_size', 'failure_reason', 'check_model', 'check_shapes',
-           'load_model', 'save_model']
+           'check_classes', 'load_model', 'save_model']
 
 # %% ../../nbs/runs/models.ipynb #c3825b8c
 import hashlib
@@ -290,6 +290,17 @@ def check_shapes(
     if (takes, gives)!=((None, 28, 28, 1), (None, 10)):
         raise InputError(f"{path}: not one of our models: it takes {takes} and gives {gives}; "
                          "expected (None, 28, 28, 1) and (None, 10)")
+
+# %% ../../nbs/runs/models.ipynb #2d41938f
+def check_classes(
+    model:Any, # Keras model, not trained
+):
+    "Raise `InputError` for a model with classes that `check_model` would refuse."
+    for entry in _walk_config(Path('network'), json.loads(model.to_json()), LARGEST_UNPACKED):
+        if _is_ours(entry): continue
+        name, module = (str(entry.get(key))[:60] for key in _NAMES[:2])
+        raise InputError(f"network: has {name} of module {module}, which could not be loaded again without "
+                         "executing code; build it from Keras' own layers and keras.ops")
 
 # %% ../../nbs/runs/models.ipynb #fb485f59
 def _load_checked(

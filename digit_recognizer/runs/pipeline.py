@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['data_info', 'scores_info', 'strategy_info', 'teachers_info', 'run_info', 'write_results', 'finish_run',
-           'run_pipeline', 'train_or_resume']
+           'check_recipe', 'run_pipeline', 'train_or_resume']
 
 # %% ../../nbs/runs/pipeline.ipynb #7f2b4704
 import shutil
-from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,15 +19,16 @@ from ..core.arrays import check_pixels
 from ..core.backend import describe_environment, silence_tensorflow
 from ..core.docments import add_docments
 from ..core.files import BusyError, InputError
+from ..core.parts import add_parts, check_parts, own_network
 from ..core.predict import apply_temperature, predict
 from ..core.recipe import Recipe
-from ..core.speed import dtype_policy
 from ..data import Digits
 from ..evaluate import fit_temperature, score
 from ..model import with_temperature
 from ..preprocess import split
 from .export import leave_litert
 from .folder import Run, create_run, load_run, lock_run, save_run
+from .models import check_classes
 from ..submit import write_submission
 from ..train import Fit, fit
 
@@ -74,14 +74,16 @@ def _training_info(
     fitted:Fit, # the trained network
     n:int,      # training images
     strategy,   # tf.distribute.Strategy, or None
+    callbacks:list, # of Keras, which are not kept
 )->dict:
     "What run.json says about the training and its cost."
     seconds = fitted.curve.seconds.sum()
     return {'epochs': len(fitted.curve), 'kept_epoch': fitted.kept_epoch,
-            'parameters': fitted.model.count_params(), 'precision': dtype_policy(fitted.recipe.precision),
+            'parameters': fitted.model.count_params(), 'precision': fitted.precision,
             'seconds': round(seconds, 1), 'cpu_seconds': round(fitted.curve.cpu_seconds.sum(), 1),
             'images_per_second': round(n*len(fitted.curve)/seconds), **strategy_info(strategy),
-            **teachers_info([{'networks': 1, **t.curve.sum()} for t in fitted.teachers])}
+            **teachers_info([{'networks': 1, **t.curve.sum()} for t in fitted.teachers]),
+            **({'callbacks': [type(c).__name__ for c in callbacks]} if callbacks else {})}
 
 # %% ../../nbs/runs/pipeline.ipynb #d27c40f8
 def run_info(
@@ -94,7 +96,7 @@ def run_info(
     **sections,       # further sections of the record
 )->dict: # for `save_run`
     "What run.json says."
-    return {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'recipe': asdict(recipe),
+    return {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'recipe': recipe.record(),
             'data': data_info(digits), 'split': split_info, 'scores': scores_info(digits, rows, proba, test),
             **sections, 'environment': describe_environment()}
 
@@ -134,16 +136,17 @@ def _train_and_write(
     progress:bool,   # show progress bars?
     rows:tuple|None, # training rows and validation rows
     strategy,        # tf.distribute.Strategy, or None
+    callbacks:list,  # of Keras, which are not kept
 ):
     "Split, train, calibrate and write; `run.json` comes last."
     check_pixels(digits.x_test, 'x_test')
     train, val = rows or split(digits.y, recipe.val, recipe.seed, recipe.stratify)
     fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress,
-                 out/'training', strategy)
+                 out/'training', strategy, callbacks)
     temperature, proba, test = _calibrate(fitted.model, digits, val, progress)
     counts = {'train': len(train), 'validation': len(val), **({'rows': 'given'} if rows else {})}
     info = run_info(digits, recipe, counts, val, proba, test,
-                    temperature=temperature, training=_training_info(fitted, len(train), strategy))
+                    temperature=temperature, training=_training_info(fitted, len(train), strategy, callbacks))
     write_results(out, with_temperature(fitted.model, temperature), fitted.curve,
                   dict(rows=val, y=digits.y[val], proba=proba), test, info)
 
@@ -155,12 +158,24 @@ def finish_run(
     progress:bool=True,   # show progress bars?
     rows:tuple|None=None, # training rows and validation rows; by default `split` by the recipe
     strategy=None,        # tf.distribute.Strategy whose devices share each batch
+    callbacks:list|tuple=(), # of Keras, which are not kept
 )->Run:
     "Do what a run's plan says, from the last finished epoch on."
     with lock_run(out):
-        if not (out/'run.json').exists(): _train_and_write(out, digits, recipe, progress, rows, strategy)
+        if not (out/'run.json').exists():
+            _train_and_write(out, digits, recipe, progress, rows, strategy, list(callbacks))
         shutil.rmtree(out/'training', ignore_errors=True)
     return load_run(out)
+
+# %% ../../nbs/runs/pipeline.ipynb #c4ec4e11
+def check_recipe(
+    recipe:Recipe, # perhaps with own parts
+    digits:Digits, # to be learnt from; some are tried
+):
+    "Raise `InputError` for own parts that cannot be used, or whose network could not be read again."
+    if not recipe.own: return
+    check_parts(recipe, digits.x)
+    check_classes(own_network(recipe))
 
 # %% ../../nbs/runs/pipeline.ipynb #a1ec13f5
 def run_pipeline(
@@ -170,10 +185,15 @@ def run_pipeline(
     progress:bool=True,   # show progress bars?
     rows:tuple|None=None, # training rows and validation rows; by default `split` by the recipe
     strategy=None,        # tf.distribute.Strategy whose devices share each batch; see `scale.replicas`
+    callbacks=(),         # Keras callbacks, which are not kept; or a function, as a part
+    **parts,              # own parts, as `with_parts` takes them
 )->Run:
     "Do all stages and write the run folder; raises `InputError` at once if `out` exists."
-    out = create_run(out, digits, asdict(recipe), strategy=strategy_info(strategy), whole=rows is None)
-    try: return finish_run(out, digits, recipe, progress, rows, strategy)
+    recipe, given = add_parts(recipe, callbacks, parts)
+    check_recipe(recipe, digits)
+    out = create_run(out, digits, recipe.record(), strategy=strategy_info(strategy), whole=rows is None,
+                     source=recipe.source)
+    try: return finish_run(out, digits, recipe, progress, rows, strategy, given)
     except BusyError: raise
     except InputError: # a mistake of the user's: there is nothing to resume
         shutil.rmtree(out)

@@ -84,8 +84,10 @@ def _recipe_field(
     return field.name, kind, BEFORE.get(field.name, field.default)
 
 # %% ../../nbs/runs/records.ipynb #2a664d75
-RecipeRecord:Any = msgspec.defstruct('RecipeRecord', [_recipe_field(field) for field in fields(Recipe)],
-                                     kw_only=True)
+RecipeRecord:Any = msgspec.defstruct('RecipeRecord', [
+    *map(_recipe_field, fields(Recipe)),
+    ('own', Annotated[str, Meta(pattern=r'^[a-z+]+$')]|UnsetType, UNSET), # parts that Python code makes
+    ('code', Sha256|UnsetType, UNSET)], kw_only=True)
 
 # %% ../../nbs/runs/records.ipynb #6769c7f5
 class TeachersRecord(Struct):
@@ -105,6 +107,7 @@ class TrainingRecord(Struct):
     kept_epoch:Count|None=None # None for several members
     precision:Literal['float32', 'mixed_bfloat16', 'several']='float32' # 'several' where members differ
     teachers:TeachersRecord|None=None # None where labels were learnt
+    callbacks:list[str]|UnsetType=UNSET # names of Keras callbacks that were given as objects
 
 # %% ../../nbs/runs/records.ipynb #7437583c
 class MemberRecord(Struct):

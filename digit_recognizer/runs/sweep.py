@@ -7,7 +7,7 @@ __all__ = ['grid', 'summary', 'run_sweep']
 
 # %% ../../nbs/runs/sweep.ipynb #456fda3c
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -18,24 +18,25 @@ from ..core.docments import add_docments
 from ..core.files import BusyError, InputError, atomic_write, lock_folder
 from ..core.jobs import (ChildExecutor, Executor, SerialExecutor, check_record, progress_bar,
                                         read_record, write_record)
-from ..core.recipe import Recipe, make_recipe
+from ..core.recipe import Recipe
+from ..core.source import named_recipe
 from ..data import Digits
 from .folder import check_visible, digits_maker, is_finished, load_run
 
 # %% ../../nbs/runs/sweep.ipynb #3b90e7c4
 def _combinations(
-    names:list,   # of recipes, from `RECIPES`
+    names:list,   # of recipes, as for `named_recipe`
     changes:dict, # field -> list of values, as for `make_recipe`
 )->Iterator[tuple[str, Recipe]]: # name of the run without its seed, and its recipe
     "Every recipe with every combination of changes; the name tells fields that have several values."
     for name, values in product(names, product(*changes.values())):
         varied = [f'{field}={value}' for field, value in zip(changes, values)
                   if field!='seed' and len(changes[field])>1]
-        yield '-'.join([name, *varied]), make_recipe(name, dict(zip(changes, values)))
+        yield '-'.join([Path(name).stem, *varied]), named_recipe(name, dict(zip(changes, values)))
 
 # %% ../../nbs/runs/sweep.ipynb #2f9d1357
 def grid(
-    names:list,   # of recipes, from `RECIPES`
+    names:list,   # of recipes, as for `named_recipe`
     changes:dict, # field -> list of values, as for `make_recipe`
     seeds:int=1,  # how many, 1 or more; they count up from the recipe's
 )->dict: # name of the run -> Recipe
@@ -91,6 +92,17 @@ def _train_one(
     except BusyError: raise
     except InputError as e: return e
 
+# %% ../../nbs/runs/sweep.ipynb #c4ec4e12
+def _check_recipes(
+    runs:dict,     # name -> Recipe
+    digits:Digits, # to be learnt from
+):
+    "Raise an error unless TensorFlow is installed and all own parts can be used."
+    require_tensorflow()
+    own = {recipe.code: recipe for recipe in runs.values() if recipe.own}
+    if own: from digit_recognizer.runs.pipeline import check_recipe
+    for recipe in own.values(): check_recipe(recipe, digits)
+
 # %% ../../nbs/runs/sweep.ipynb #9164b385
 def _open_sweep(
     out:Path,          # the sweep's folder
@@ -100,13 +112,13 @@ def _open_sweep(
 ):
     "Make a sweep's folder with its record, or check that it holds the same sweep."
     path = out/'sweep.json'
-    facts = {'runs': {name: asdict(recipe) for name, recipe in runs.items()},
+    facts = {'runs': {name: recipe.record() for name, recipe in runs.items()},
              'fingerprint': digits.fingerprint, 'settings': executor.settings}
     record = read_record(path)
     if record is not None: check_record(path, record, facts, 'a sweep')
     elif out.exists():
         raise InputError(f"{out} exists and is not a sweep; choose another name or delete it first")
-    else: require_tensorflow() # before anything is made
+    else: _check_recipes(runs, digits) # before anything is made
     out.mkdir(parents=True, exist_ok=True)
     write_record(path, facts)
 

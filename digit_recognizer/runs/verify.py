@@ -8,7 +8,7 @@ __all__ = ['WITHOUT_CHECKSUM', 'MODEL_CHECK', 'MODEL_CHECK_TOLERANCE', 'Finding'
 # %% ../../nbs/runs/verify.ipynb #95578205
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 # %% ../../nbs/runs/verify.ipynb #baf41e45
 from ..core.backend import describe_environment
+from ..core.console import shell_quote
 from ..core.docments import add_docments
 from ..core.files import InputError
 from ..core.predict import predict
@@ -24,7 +25,7 @@ from ..core.recipe import Recipe
 from ..data import Digits
 from ..evaluate import score
 from .export import FORMATS, MODEL_LOADERS, checksums, fastest_file, network_file
-from .folder import FILES, Run, load_run, read_file
+from .folder import CODE, FILES, Run, load_run, read_file
 from .models import read_checksum
 from .records import record_checksum
 from ..submit import submission_problems
@@ -113,6 +114,20 @@ def _check_recipe(
     except InputError as e: return Finding('recipe', False, f'is not valid: {e}')
     return Finding('recipe', True, f"{run.info['recipe']['name']}, seed {run.info['recipe']['seed']}")
 
+# %% ../../nbs/runs/verify.ipynb #d3f0544d
+def _check_own(
+    run:Run, # a finished run
+)->Finding|None: # None for a run without own parts
+    "Is the code of own parts the one that the recipe names?"
+    recipe = run.recipe
+    if not recipe.own: return None
+    names, file = recipe.own.replace('+', ', '), run.folder/CODE
+    if hashlib.sha256(read_file(file)).hexdigest()!=recipe.code:
+        return Finding('own parts', False, f'{CODE} is not the code that the recipe names')
+    if recipe.source: return Finding('own parts', True, f'{names}, executed because you named their file')
+    return Finding('own parts', None, f'{names} are Python code, which was not executed; '
+                                      f'read it, and check it too with --recipe {shell_quote(file)}')
+
 # %% ../../nbs/runs/verify.ipynb #b7b9688a
 def _differing(
     counted:dict, # name -> value, as computed again
@@ -185,7 +200,8 @@ def _check_training(
     "Are epochs and time those of the learning curve?"
     curve, cost, recipe = run.curve, run.info['training'], run.recipe
     members = len(run.info.get('members', [1]))
-    counted = {'epochs': members*recipe.epochs}
+    stopped = 'callbacks' in cost or 'callbacks' in recipe.own.split('+') # these can end a training early
+    counted = {'epochs': len(curve) if stopped else members*recipe.epochs}
     if members==1: counted['kept_epoch'] = _kept_epoch(curve, recipe)
     for name in ('seconds', 'cpu_seconds'): # those of the curve are rounded
         if abs(curve[name].sum()-cost[name])>.1*members+1e-5*cost[name]: counted[name] = curve[name].sum()
@@ -193,8 +209,8 @@ def _check_training(
     taught = (cost.get('teachers') or {'networks': 0})['networks']
     wanted = members*recipe.teachers
     if taught!=wanted: claim += f'; {taught} teachers, the recipe asks for {wanted}'
-    rows = [*range(1, recipe.epochs+1)]*members
-    if curve.epoch.tolist()!=rows: claim += f'; the recipe has {recipe.epochs:,}'
+    rows, most = [*range(1, recipe.epochs+1)]*members, members*recipe.epochs
+    if curve.epoch.tolist()!=rows and (not stopped or len(curve)>most): claim += f'; the recipe has {recipe.epochs:,}'
     return Finding('training', not claim, f"{len(curve):,} epochs in the learning curve{claim}")
 
 # %% ../../nbs/runs/verify.ipynb #b0960902
@@ -296,8 +312,8 @@ def _built_size(
     recipe:Recipe, # of a run
 )->dict: # parameters, views
     "How large the network of a recipe is, and how many moved copies of a digit it averages."
-    from digit_recognizer.model import build
-    return {'parameters': build(recipe.network, recipe.width).count_params(), 'views': recipe.views}
+    from digit_recognizer.model import build_network
+    return {'parameters': build_network(recipe).count_params(), 'views': recipe.views}
 
 # %% ../../nbs/runs/verify.ipynb #39d9ec00
 def _model_size(
@@ -317,7 +333,8 @@ def _check_network(
     claim = _differing({'parameters': run.model.count_params()}, run.info['training'])
     if 'members' not in run.info:
         claim += _differing({'temperature': _model_temperature(run.model)}, run.info)
-    if _built_size(recipe)!=_model_size(run.model, members):
+    known = 'network' not in recipe.own.split('+') or recipe.source
+    if known and _built_size(recipe)!=_model_size(run.model, members):
         claim += (f'; the recipe makes another network: {recipe.network}, width {recipe.width}, '
                   f'views {recipe.views}')
     return Finding('network', not claim, f"{run.model.count_params():,} parameters{claim}")
@@ -379,7 +396,7 @@ def _check_member(
     recipe, info = run.recipe, member.info
     counted = {'seed': recipe.seed+i, 'temperature': info.get('temperature'), **info['scores']}
     claim = _differing(counted, run.info['members'][i])
-    claim += _differing({**asdict(recipe), 'seed': recipe.seed+i}, asdict(member.recipe))
+    claim += _differing({**recipe.record(), 'seed': recipe.seed+i}, member.recipe.record())
     claim += _differing(run.info['data'], info['data'])
     if digits and not np.array_equal(fold_rows(digits.y, recipe, i)[1], member.validation['rows']):
         claim += '; the recipe gives it another fold'
@@ -430,7 +447,7 @@ def _check_probabilities(
     digits:Digits|None, # of the run, if they are known
 )->Iterator[Finding]: # one for each check
     "Do the files agree with each other and with run.json? Those that were never kept are left out."
-    plain = _UncheckedRun(run.folder, run.info)
+    plain = _UncheckedRun(run.folder, run.info, run.source)
     if _is_kept(run, 'validation.npz'):
         yield from _try('score', lambda: _check_score(plain))
         if digits: yield from _try('split', lambda: _check_split(plain, digits))
@@ -457,9 +474,11 @@ def _checks(
     digits:Digits|None, # of the run, if they are known
 )->Iterator[Finding]: # one for each check
     "All checks but those of digits and machine, which the members share."
-    yield from (_check_file(run, name) for name in FILES if name!='network.json' or _is_kept(run, name))
+    optional = 'network.json', CODE
+    yield from (_check_file(run, name) for name in FILES if name not in optional or _is_kept(run, name))
     yield from _check_exports(run)
     yield from (_check_record(run), _check_recipe(run))
+    yield from _try('own parts', lambda: _check_own(run))
     yield from _check_probabilities(run, digits)
     yield from _check_models(run, digits)
 
@@ -484,7 +503,7 @@ def _check_members(
     "Verify the members."
     members = []
     for i in range(len(run.info['members'])):
-        try: members.append(load_run(run.folder/'members'/str(i)))
+        try: members.append(replace(load_run(run.folder/'members'/str(i)), source=run.source))
         except InputError as e: yield Finding(f'member {i}', False, f'cannot be read: {e}')
         else: yield from _member_findings(run, members[-1], i, digits)
     if len(members)==len(run.info['members']):

@@ -22,7 +22,16 @@ function softmax(x) {
   return {shape: x.shape, v: Float32Array.from(e, a => a / total)};
 }
 
-const ACTIVATIONS = {linear: x => x, relu: x => ({shape: x.shape, v: x.v.map(a => Math.max(a, 0))}), softmax};
+const each = f => x => ({shape: x.shape, v: x.v.map(f)}), sigmoid = a => 0.5 * (1 + Math.tanh(0.5 * a));
+const ACTIVATIONS = {
+  linear: x => x,
+  relu: each(a => Math.max(a, 0)),
+  sigmoid: each(sigmoid),
+  tanh: each(Math.tanh),
+  silu: each(a => a * sigmoid(a)),
+  elu: each(a => (a > 0 ? a : Math.expm1(a))),
+  softmax,
+};
 
 // A convolution with stride 1 whose output is as large as its input.
 function conv(x, kernel, bias) {
@@ -43,13 +52,14 @@ function conv(x, kernel, bias) {
   return {shape: [h, w, filters], v};
 }
 
-function maxPool(x, [high, wide], [down, across]) {
+// Pooling by the largest value of each window, or by their mean.
+function pool(x, {op, size: [high, wide], stride: [down, across]}) {
   const [h, w, channels] = x.shape, shape = [Math.floor((h - high) / down) + 1, Math.floor((w - wide) / across) + 1, channels];
-  const v = new Float32Array(shape[0] * shape[1] * channels).fill(-Infinity);
+  const mean = op === 'meanPool', v = new Float32Array(shape[0] * shape[1] * channels).fill(mean ? 0 : -Infinity);
   for (let r = 0; r < shape[0]; r++) for (let c = 0; c < shape[1]; c++)
     for (let i = 0; i < high; i++) for (let j = 0; j < wide; j++) for (let a = 0; a < channels; a++) {
-      const to = (r * shape[1] + c) * channels + a;
-      v[to] = Math.max(v[to], x.v[((r * down + i) * w + c * across + j) * channels + a]);
+      const to = (r * shape[1] + c) * channels + a, value = x.v[((r * down + i) * w + c * across + j) * channels + a];
+      v[to] = mean ? v[to] + value / (high * wide) : Math.max(v[to], value);
     }
   return {shape, v};
 }
@@ -59,6 +69,18 @@ function meanMap(x) {
   const channels = x.shape[2], places = x.shape[0] * x.shape[1], sums = new Float64Array(channels);
   x.v.forEach((a, i) => { sums[i % channels] += a; });
   return {shape: [channels], v: Float32Array.from(sums, a => a / places)};
+}
+
+// Channels, or numbers, side by side.
+function join(xs) {
+  const channels = xs.map(x => x.shape.at(-1)), all = channels.reduce((a, b) => a + b), places = xs[0].v.length / channels[0];
+  const v = new Float32Array(places * all);
+  let from = 0;
+  xs.forEach((x, k) => {
+    for (let i = 0; i < places; i++) v.set(x.v.subarray(i * channels[k], (i + 1) * channels[k]), i * all + from);
+    from += channels[k];
+  });
+  return {shape: [...xs[0].shape.slice(0, -1), all], v};
 }
 
 function dense(x, kernel, bias) {
@@ -80,15 +102,20 @@ function frame(x, [top, bottom, left, right]) {
 const OPERATIONS = {
   rescale: (o, [x]) => ({shape: x.shape, v: x.v.map(a => a * o.by + o.plus)}),
   conv: (o, [x], w) => ACTIVATIONS[o.then](conv(x, w[o.kernel], w[o.bias])),
-  pool: (o, [x]) => maxPool(x, o.size, o.stride),
+  pool: (o, [x]) => pool(x, o),
+  meanPool: (o, [x]) => pool(x, o),
   norm: (o, [x], w) => ({shape: x.shape, v: x.v.map((a, i) => a * w[o.by].v[i % x.shape.at(-1)] + w[o.plus].v[i % x.shape.at(-1)])}),
   apply: (o, [x]) => ACTIVATIONS[o.then](x),
   add: (o, xs) => ({shape: xs[0].shape, v: xs[0].v.map((_, i) => xs.reduce((sum, x) => sum + x.v[i], 0) * o.by)}),
+  times: (o, [a, b]) => ({shape: a.shape, v: a.v.map((value, i) => value * b.v[i % b.v.length])}),
+  join: (o, xs) => join(xs),
   mean: (o, [x]) => meanMap(x),
   flat: (o, [x]) => ({shape: [x.v.length], v: x.v}),
+  shape: (o, [x]) => ({shape: o.to, v: x.v}),
   dense: (o, [x], w) => ACTIVATIONS[o.then](dense(x, w[o.kernel], w[o.bias])),
   frame: (o, [x]) => frame(x, o.sides),
   log: (o, [x]) => ({shape: x.shape, v: x.v.map(Math.log)}),
+  leak: (o, [x]) => ({shape: x.shape, v: x.v.map(a => (a < 0 ? a * o.by : a))}),
   atLeast: (o, [x]) => ({shape: x.shape, v: x.v.map(a => Math.max(a, o.least))}),
 };
 
