@@ -971,9 +971,9 @@ def _check(
 # %% ../nbs/cli.ipynb #0a1fc98d
 @app.command('new')
 def _new(file:Annotated[Path, typer.Argument(metavar='FILE.py', help='A Python file that does not exist yet.')]):
-    """Write a recipe file to begin with: a network and an augmentation of your own.
+    """Write a recipe file to begin with.
 
-    Change what you like, and train it with 'run --recipe FILE.py'."""
+    It holds a network and an augmentation. Change what you like, and train it with 'run --recipe FILE.py'."""
     write_template(file)
     say(f"{escape(file)}: change what you like, and train it with:\n"
         f"digit_recognizer run --recipe {shell_quote(file)}")

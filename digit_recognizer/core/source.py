@@ -6,12 +6,14 @@
 __all__ = ['PARTS', 'LARGEST_FILE', 'TEMPLATE', 'run_source', 'recipe_from_source', 'read_source', 'named_recipe', 'recipe_code',
            'network_recipe', 'part_code', 'with_parts', 'own_part', 'call_part', 'write_template']
 
-# %% ../../nbs/core/source.ipynb #9a2330b0
+# %% ../../nbs/core/source.ipynb #2be79d3b
 import ast
 import dis
 import inspect
 import json
 import linecache
+import sys
+import sysconfig
 import textwrap
 import traceback
 from collections.abc import Mapping
@@ -223,7 +225,29 @@ def _source_text(
         raise InputError(f"{part}: {value.__qualname__} has no source that could be kept; "
                          "write it into a file, or into a cell of a notebook") from None
 
-# %% ../../nbs/core/source.ipynb #629c605a
+# %% ../../nbs/core/source.ipynb #8354745a
+def _import_text(
+    name:str,  # that the value shall have
+    value:Any, # function, class or another object of a module
+)->str: # Python code; '' where it cannot be imported
+    "The line that imports a value."
+    for module in (str(getattr(value, '__module__', None)), 'numpy'):
+        for attribute in ('__qualname__', '__name__', '_name'):
+            there = str(getattr(value, attribute, None))
+            if getattr(sys.modules.get(module), there, None) is value:
+                return f'from {module} import {there} as {name}'
+    return ''
+
+# %% ../../nbs/core/source.ipynb #e7214082
+def _is_installed(
+    module:str, # name
+)->bool:
+    "Does a module belong to Python, to an installed package or to this one?"
+    file, top = getattr(sys.modules.get(module), '__file__', None), module.split('.')[0]
+    places = {sysconfig.get_path(name) for name in ('purelib', 'platlib', 'stdlib')}
+    return top=='digit_recognizer' or any(Path(file or '').is_relative_to(place) for place in places)
+
+# %% ../../nbs/core/source.ipynb #a27e88a5
 def _gather(
     part:str,    # which part, for errors
     name:str,    # of a value
@@ -235,11 +259,12 @@ def _gather(
     if name in found: return
     if inspect.ismodule(value): found[name] = f'import {value.__name__} as {name}'
     elif _is_constant(value): found[name] = f'{name} = {value!r}'
-    elif not (inspect.isfunction(value) or inspect.isclass(value)):
+    elif (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__==home:
+        _gather_definition(part, name, value, home, found)
+    elif text := _import_text(name, value): found[name] = text
+    else:
         raise InputError(f"{part}: uses {name}, of type {type(value).__name__}, which cannot be kept as "
                          f"code; make {name} inside the function")
-    elif value.__module__==home: _gather_definition(part, name, value, home, found)
-    else: found[name] = f'from {value.__module__} import {value.__qualname__} as {name}'
 
 # %% ../../nbs/core/source.ipynb #c23379dd
 def _gather_definition(
@@ -299,7 +324,7 @@ def _modules_in(
     own = {config['module']} if isinstance(config, dict) and isinstance(config.get('module'), str) else set()
     return own.union(*map(_modules_in, values))
 
-# %% ../../nbs/core/source.ipynb #c4b27476
+# %% ../../nbs/core/source.ipynb #0040dd19
 def part_code(
     part:str,  # one of `PARTS`
     value:Any, # a function or a Keras object
@@ -307,6 +332,7 @@ def part_code(
     "The code that makes a part; raises `InputError` for what has none."
     if hasattr(value, 'get_config') and not inspect.isclass(value): return _keras_code(part, value)
     _check_function(part, value)
+    if _is_installed(value.__module__): return _import_text(part, value)+'\n'
     found:dict[str, str] = {}
     _gather(part, value.__name__, value, value.__module__, found)
     if value.__name__!=part: found[part] = f'{part} = {value.__name__}'
@@ -338,7 +364,7 @@ def own_part(
     raise InputError(f"recipe {recipe.name}: its {part} is Python code, which is executed only if you name "
                      "its file; give it with --recipe FILE.py")
 
-# %% ../../nbs/core/source.ipynb #11bd97bc
+# %% ../../nbs/core/source.ipynb #40877d84
 def _arguments(
     part:str,   # one of `PARTS`, for the error
     value:Any,  # function
@@ -347,11 +373,12 @@ def _arguments(
     "Those arguments that a function takes; raises `InputError` where it needs others."
     free = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
     takes = [p for p in inspect.signature(value).parameters.values() if p.kind not in free]
-    names = [p.name for p in takes]
-    if not set(names) & given.keys(): given = dict(zip(names, given.values()))
-    if missing := [p.name for p in takes if p.default is p.empty and p.name not in given]:
-        raise InputError(f"{part}: asks for {', '.join(missing)}; expected {PARTS[part]}")
-    return {name: given[name] for name in names if name in given}
+    known = {p.name: given[p.name] for p in takes if p.name in given}
+    needed = [p.name for p in takes if p.default is p.empty and p.name not in known]
+    rest = [value for name, value in given.items() if name not in known]
+    if len(needed)>len(rest):
+        raise InputError(f"{part}: asks for {', '.join(needed)}; expected {PARTS[part]}")
+    return {**known, **dict(zip(needed, rest))}
 
 # %% ../../nbs/core/source.ipynb #5cd7e57d
 def call_part(

@@ -175,7 +175,7 @@ def check_recipe(
     "Raise `InputError` for own parts that cannot be used, or whose network could not be read again."
     if not recipe.own: return
     check_parts(recipe, digits.x)
-    check_classes(own_network(recipe))
+    if network := own_network(recipe): check_classes(network)
 
 # %% ../../nbs/runs/pipeline.ipynb #a1ec13f5
 def run_pipeline(
