@@ -18,8 +18,8 @@ from .core.console import say
 from .core.docments import add_docments
 from .core.files import InputError
 from .core.jobs import progress_bar
-from .core.parts import (add_parts, own_augment, own_callbacks, own_loss, own_optimizer,
-                                         own_schedule)
+from .core.parts import (add_parts, name_part_errors, own_augment, own_callbacks, own_loss,
+                                         own_optimizer, own_schedule)
 from .core.recipe import Recipe, teacher_recipe
 from .core.speed import MuonAdam, for_training, policy_for, teach
 from .model import build_network, with_tta
@@ -166,7 +166,7 @@ def fit(
                          **limits)
     if teachers: data = teach(data, [t.model for t in teachers], teachers[0].precision)
     val = validation_batches(x_val, y_val, replicas)
-    with _progress(steps, recipe.epochs, done, progress) as bar:
+    with _progress(steps, recipe.epochs, done, progress) as bar, name_part_errors(recipe, given):
         callbacks = [*getattr(strategy, 'callbacks', ()), recorder, plateau, checkpoint, averages,
                      *own_callbacks(recipe), *given, bar]
         model.fit(data, validation_data=val, initial_epoch=done, epochs=recipe.epochs, steps_per_epoch=steps,

@@ -54,7 +54,7 @@ def optimizer(learning_rate): return keras.optimizers.AdamW(learning_rate, weigh
 def loss(y_true, y_pred): return keras.losses.categorical_crossentropy(y_true, y_pred, label_smoothing=.1)
 
 
-def callbacks(): return [keras.callbacks.TensorBoard(os.environ["NOTE"]+"-board")] if "NOTE" in os.environ else []
+def callbacks(): return [keras.callbacks.CSVLogger(os.environ["NOTE"]+".csv")] if "NOTE" in os.environ else []
 '''
 
 
@@ -108,7 +108,7 @@ def test_a_run_folder_executes_nothing(made, mine, data):
                   ["export", folder], ["predict", folder, data / "test.csv", "--out", mine.here / "out.csv"]):  # fmt: skip
         fine(run(words))
     assert mine.executed() == 0
-    assert "TensorBoard" in (folder / "report.html").read_text() and "--recipe RUN/recipe.py" in (folder / "report.html").read_text()
+    assert "CSVLogger" in (folder / "report.html").read_text() and "--recipe RUN/recipe.py" in (folder / "report.html").read_text()
     said = fine(run(["verify", folder, "--data", data, "--recipe", folder / "recipe.py"]))
     assert "as it was  own parts: network, augment" in said and mine.executed() == 1
 
@@ -197,6 +197,24 @@ MISTAKES = {
     "syntax": ("def network(:", "mine.py, line 1: SyntaxError"),
     "recipe": ("recipe = {'epoch': 3}", "unknown recipe field 'epoch'; did you mean epochs?"),
 }  # fmt: skip
+
+
+LATE = """import keras
+recipe = {"epochs": 3, "batch": 64}
+class Server(keras.callbacks.Callback):
+    def WHEN(self, *args, **logs):
+        raise RuntimeError("no server")
+def callbacks(): return [Server()]
+"""
+
+
+@pytest.mark.parametrize("when, kept", [("on_train_begin", False), ("on_epoch_end", True)])
+def test_a_callback_that_fails(when, kept, mine, data):
+    "What was trained before a callback failed is kept."
+    mine.path.write_text(LATE.replace("WHEN", when))
+    told = refused(run(["run", "--recipe", mine.path, "--data", data, "--out", mine.here / "out", "--quiet"]))
+    assert "mine.py, line 5: training failed in or after callbacks: RuntimeError: no server" in told
+    assert (mine.here / "out").exists() == kept == ("--resume" in told)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -298,5 +316,5 @@ def test_the_whole_chain(owner, data, root):
     owner("predict", "runs/mine", data / "test.csv", "--out", "lite.csv", "--quiet")
     assert (here / "lite.csv").read_bytes() == submission
     owner("export", "runs/mine", "--to", "web")
-    assert (here / "runs/mine/try.html").stat().st_size > 10_000
+    assert (here / "runs/mine/page.html").stat().st_size > 10_000
     assert "number 4242" in owner("-c", SUBMIT, root / "tests", program="python")

@@ -4,19 +4,19 @@
 
 # %% auto #0
 __all__ = ['own_network', 'own_augment', 'own_schedule', 'own_optimizer', 'own_loss', 'own_callbacks', 'check_callbacks',
-           'add_parts', 'check_parts']
+           'add_parts', 'PartError', 'name_part_errors', 'check_parts']
 
 # %% ../../nbs/core/parts.ipynb #d724426b
 import random
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
 
-# %% ../../nbs/core/parts.ipynb #b2bd1a69
+# %% ../../nbs/core/parts.ipynb #3df186bf
 from .backend import start_tensorflow
 from .docments import add_docments
 from .files import InputError
 from .recipe import Recipe
-from .source import PARTS, call_part, own_part, with_parts
+from .source import PARTS, call_part, own_part, place_of, with_parts
 
 # %% ../../nbs/core/parts.ipynb #c3b011d7
 start_tensorflow()
@@ -99,7 +99,7 @@ def _check_images(
         raise InputError(f"augment: gives pixels from {low:.4g} to {high:.4g} for digits up to {ours:.0f}; "
                          "it must not scale them")
 
-# %% ../../nbs/core/parts.ipynb #aca653d1
+# %% ../../nbs/core/parts.ipynb #a473073a
 def own_augment(
     recipe:Recipe, # perhaps with an own augmentation
     x:np.ndarray,  # training images, uint8 (n, 28, 28); some are tried
@@ -109,10 +109,12 @@ def own_augment(
     if part is None: return None
     if isinstance(part, keras.Layer): part = _by_layer(part)
     @tf.autograph.experimental.do_not_convert # errors of converted functions fill a page
-    def change(images, seed): return tf.cast(call_part('augment', part, images=images, seed=seed), tf.float32)
+    def change(images, seed):
+        given = dict(images=tf.cast(images, tf.float32), seed=tf.convert_to_tensor(seed))
+        return tf.cast(call_part('augment', part, **given), tf.float32)
     batch, graph = x[:64, ..., None], tf.function(change, autograph=False)
     for number in range(3):
-        _check_images(batch, graph(tf.cast(batch, tf.float32), tf.constant([1, number], tf.int64)).numpy())
+        _check_images(batch, graph(batch, tf.constant([1, number], tf.int64)).numpy())
     return change
 
 # %% ../../nbs/core/parts.ipynb #7be1ec06
@@ -201,6 +203,26 @@ def add_parts(
     "Take what Python gives; raises `InputError` for a part that cannot be kept, or that is none."
     if callable(callbacks): return with_parts(recipe, **parts, callbacks=callbacks), []
     return with_parts(recipe, **parts), check_callbacks(callbacks)
+
+# %% ../../nbs/core/parts.ipynb #a18a5ce7
+class PartError(InputError):
+    "A part of the user's failed in training; the message says where."
+
+# %% ../../nbs/core/parts.ipynb #37bd34fa
+@contextmanager
+def name_part_errors(
+    recipe:Recipe,  # perhaps with own parts
+    callbacks:list, # of Keras, given as objects
+)->Iterator[None]:
+    "Raise `PartError` for any error of a training with own parts."
+    own = [*recipe.own.split('+')*bool(recipe.own), *(type(c).__name__ for c in callbacks)]
+    try: yield
+    except (InputError, OSError): raise
+    except Exception as e: # any mistake of the user's
+        if not own: raise
+        text = ' '.join(str(e).split())[:300]
+        raise PartError(f"{place_of(e)}training failed in or after {', '.join(own)}: "
+                        f"{type(e).__name__}: {text}") from e
 
 # %% ../../nbs/core/parts.ipynb #5c32176b
 def check_parts(

@@ -17,9 +17,10 @@ import numpy as np
 # %% ../../nbs/runs/pipeline.ipynb #73b76f7a
 from ..core.arrays import check_pixels
 from ..core.backend import describe_environment, silence_tensorflow
+from ..core.checkpoint import STATE
 from ..core.docments import add_docments
 from ..core.files import BusyError, InputError
-from ..core.parts import add_parts, check_parts, own_network
+from ..core.parts import PartError, add_parts, check_parts, own_network
 from ..core.predict import apply_temperature, predict
 from ..core.recipe import Recipe
 from ..data import Digits
@@ -195,6 +196,9 @@ def run_pipeline(
                      source=recipe.source)
     try: return finish_run(out, digits, recipe, progress, rows, strategy, given)
     except BusyError: raise
+    except PartError: # a part of the user's failed; what was trained before that is kept
+        if not (out/'training'/STATE).exists(): shutil.rmtree(out)
+        raise
     except InputError: # a mistake of the user's: there is nothing to resume
         shutil.rmtree(out)
         raise
