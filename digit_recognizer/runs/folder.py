@@ -69,6 +69,8 @@ def read_arrays(
     path:Path,    # an .npz file, for the error
     names:tuple,  # arrays that it must hold
     data:bytes,   # its content
+    what:str='not written by a run', # what a file is that cannot be read, for the error
+    advice:str=MAKE_AGAIN, # the step that helps
 )->dict: # name -> array
     "Read arrays that cannot hold code; raises `InputError` for a damaged or foreign file."
     try:
@@ -76,8 +78,8 @@ def read_arrays(
         with zipfile.ZipFile(io.BytesIO(data)) as z: return {name: _read_array(z, name) for name in names}
     except InputError: raise
     except Exception as e: # damaged bytes can raise anything
-        raise InputError(f"{path}: damaged, or not written by a run ({str(e)[:80]}); "
-                         f"expected the arrays {', '.join(names)}; {MAKE_AGAIN}") from None
+        raise InputError(f"{path}: damaged, or {what} ({str(e)[:80]}); "
+                         f"expected the arrays {', '.join(names)}; {advice}") from None
 
 # %% ../../nbs/runs/folder.ipynb #e9b181ff
 def _check_integers(
