@@ -30,7 +30,7 @@ from ..core.predict import predict
 from ..core.recipe import BEFORE, FIELDS, RECIPES
 from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
-from ..runs.folder import Run, load_run
+from ..runs.folder import Run, check_has_model, load_run
 
 # %% ../../nbs/analysis/report.ipynb #a0ed4f36
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,20 @@ def _corrections_text(
     return (f" {len(corrections):,} labels were corrected by a person who saw which ones a model doubts, "
             "which makes this score a little too kind.")
 
+# %% ../../nbs/analysis/report.ipynb #55db174f
+def _blend_text(
+    run:Run, # a finished run
+)->str: # empty for a run that is not a blend
+    "How a blend's weights were chosen, and what follows for its score."
+    if 'blend' not in run.info: return ''
+    about = run.info['blend']
+    weights = ', '.join(f"{e['name']} {e['weight']:.3f}" for e in about['entries'])
+    files = [e['name'] for e in about['entries'] if e['kind']=='file']
+    fair = f" The score is fair only if the model behind {files[0]} did not learn from these digits." if files else ''
+    how = {'fitted': "fitted on these digits, but each digit is judged with weights that were fitted on other ones",
+           'equal': "equal", 'given': "given by hand; if these digits chose them, the score is too kind"}
+    return f" It is a blend, with the weights {weights}. They were {how[about['weights']]}.{fair}"
+
 # %% ../../nbs/analysis/report.ipynb #82fd8b4e
 def _score_section(
     run:Run, # a finished run
@@ -103,7 +117,7 @@ def _score_section(
             "that of the seed: another seed of the same recipe makes some ten mistakes in 8,400 more or "
             "less. Nor does it cover other writers: the writers of these digits are on both sides of the "
             "split. No digit counted here was trained on by the network that read it.")
-    return Section('Score', text+_corrections_text(run), table)
+    return Section('Score', text+_corrections_text(run)+_blend_text(run), table)
 
 # %% ../../nbs/analysis/report.ipynb #68c4199d
 def _copies_text(
@@ -309,7 +323,8 @@ def report_sections(
     sections = [_score_section(run), _copies_section(leaked, run),
                 _agreement_section(run) if members else None, _confusion_section(run),
                 _mistakes_section(run, digits), _calibration_section(run), _risk_section(run),
-                _thresholds_section(run), *stress, None if members else _curves_section(run)]
+                _thresholds_section(run), *stress,
+                None if members or 'blend' in run.info else _curves_section(run)]
     return [section for section in sections if section is not None]
 
 # %% ../../nbs/analysis/report.ipynb #e81245cf
@@ -409,11 +424,22 @@ def _marked_run(
     data = {**run.info['data'], 'rehearsal': run.info['data']['rehearsal'] or digits.rehearsal}
     return Run(run.folder, {**run.info, 'data': data})
 
+# %% ../../nbs/analysis/report.ipynb #73bec9ef
+def _blend_command(
+    run:Run, # a blend
+)->str: # words for a terminal
+    "The command that repeats a blend, from entries in the folder where it is given."
+    about = run.info['blend']
+    words = ['digit_recognizer blend', *(shell_quote(e['name']) for e in about['entries']), '--out OUT']
+    if about['weights']=='given': words.append('--weights '+','.join(f"{e['weight']:g}" for e in about['entries']))
+    return ' '.join(words)
+
 # %% ../../nbs/analysis/report.ipynb #74200a43
 def command_for(
     run:Run, # a finished run
 )->str: # words for a terminal
     "The command that repeats a run."
+    if 'blend' in run.info: return _blend_command(run)
     recipe, data = {**BEFORE, **run.info['recipe']}, run.info['data']
     name = recipe['name'].removesuffix('-changed')
     name = name if name in RECIPES else 'fast'
@@ -434,7 +460,9 @@ def _check_report(
 ):
     "Raise `InputError` if the report exists, the run is not complete, or the digits are not its own."
     check_new_file(path)
+    check_has_model(run)
     for name in ('validation.npz', 'curve.csv', 'model.keras'):
+        if name=='curve.csv' and 'blend' in run.info: continue
         if not (run.folder/name).is_file():
             raise InputError(f"{run.folder}: holds no {name}, which the report needs; make the run again")
     fingerprint = run.info['data']['fingerprint']
@@ -468,7 +496,9 @@ def _heading_values(
     "What stands above the report."
     recipe, data = info['recipe'], info['data']
     many = f"{len(info['members'])} members, " if 'members' in info else ''
-    return {'title': f"{recipe['name']}, {many}seed {recipe['seed']}: a run of digit_recognizer",
+    made = f"{many}seed {recipe['seed']}"
+    if 'blend' in info: made = ', '.join(e['name'] for e in info['blend']['entries'])
+    return {'title': f"{recipe['name']}, {made}: a run of digit_recognizer",
             'what': f"{data['source']} digits, {data['labelled']:,} labelled and {data['held_out']:,} "
                     f"to predict; made {info['created'][:10]}"}
 
@@ -480,7 +510,9 @@ def _reproduction_values(
     from markupsafe import Markup
     info = run.info
     data = {f'data: {k}': len(v) if k=='corrections' else v for k, v in info['data'].items() if k!='copies'}
-    return {'command': command_for(run), 'recipe': Markup(_value_table(info['recipe'])),
+    recipe = {e['name']: f"weight {e['weight']:.3f}, SHA-256 {e['sha256']}" for e in info['blend']['entries']
+              } if 'blend' in info else info['recipe']
+    return {'command': command_for(run), 'recipe': Markup(_value_table(recipe)),
             'facts': Markup(_value_table({**data, **info['environment'], 'made': info['created']}))}
 
 # %% ../../nbs/analysis/report.ipynb #d6ae3cfe

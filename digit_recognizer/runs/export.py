@@ -249,6 +249,7 @@ def describe_model(
             'normaliser': NORMALISER, # version of digit_recognizer.images.normalise, for drawings
             'temperature': run.info.get('temperature'), # inside the model
             'data': {key: data.get(key) for key in ('source', 'fingerprint', 'rehearsal')},
+            **({'blend': run.info['blend']} if 'blend' in run.info else {}),
             'recipe': run.info['recipe'], 'validation': scores['validation'], 'digit_recognizer': __version__}
 
 # %% ../../nbs/runs/export.ipynb #ff8f4c66

@@ -46,8 +46,8 @@ from .records import PlanRecord, RunRecord, check_facts, record_checksum
 
 # %% ../../nbs/runs/folder.ipynb #2c49438a
 FORMAT = 1 # of the run folder; raised when an older reader would misread it
-FILES = ('model.keras', 'network.json', 'curve.csv', 'validation.npz', 'test.npz', 'blend.npz',
-         'submission.csv') # run.json holds their checksums
+FILES = ('model.keras', 'network.json', 'curve.csv', 'validation.npz', 'test.npz',
+         'submission.csv', 'blend.npz') # run.json holds their checksums
 MAKE_AGAIN = 'restore it or make the run again' # the step that helps where a file is not what a run wrote
 
 # %% ../../nbs/runs/folder.ipynb #5a89f2c3

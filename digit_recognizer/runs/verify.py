@@ -24,7 +24,8 @@ from ..core.recipe import Recipe
 from ..data import Digits
 from ..evaluate import score
 from .export import FORMATS, MODEL_LOADERS, checksums, fastest_file, network_file
-from .folder import FILES, Run, load_run, read_file
+from .blend import recount
+from .folder import FILES, Run, has_model, load_run, read_file
 from .models import read_checksum
 from .records import record_checksum
 from ..submit import submission_problems
@@ -178,11 +179,24 @@ def _kept_epoch(
     "The epoch whose weights were kept."
     return int(curve.val_accuracy.argmax())+1 if recipe.weights=='best' else len(curve)
 
+# %% ../../nbs/runs/verify.ipynb #f15d3271
+def _check_blended_training(
+    run:Run, # a blend
+)->Finding:
+    "Are epochs and time those of all learning curves?"
+    curve, cost = run.curve, run.info['training']
+    counted, networks = {'epochs': len(curve)}, curve.member.nunique()
+    for name in ('seconds', 'cpu_seconds'): # those of the curves are rounded
+        if abs(curve[name].sum()-cost[name])>.1*(networks+1)+1e-5*cost[name]: counted[name] = curve[name].sum()
+    claim = _differing(counted, cost)
+    return Finding('training', not claim, f"{len(curve):,} epochs of {networks} networks{claim}")
+
 # %% ../../nbs/runs/verify.ipynb #43a8d08c
 def _check_training(
     run:Run, # a finished run
 )->Finding:
     "Are epochs and time those of the learning curve?"
+    if 'blend' in run.info: return _check_blended_training(run)
     curve, cost, recipe = run.curve, run.info['training'], run.recipe
     members = len(run.info.get('members', [1]))
     counted = {'epochs': members*recipe.epochs}
@@ -261,6 +275,9 @@ def _check_split(
     "Are the validation digits those of the recipe, and their labels those of the digits?"
     if not np.array_equal(digits.y[run.validation['rows']], run.validation['y']):
         return Finding('split', False, 'validation.npz has other labels than the digits')
+    if 'blend' in run.info:
+        claim = _differing({'validation': len(run.validation['rows'])}, run.info['split'])
+        return Finding('split', not claim, f"{len(run.validation['rows']):,} digits that all held out{claim}")
     if 'members' not in run.info: return _check_rows(run, digits)
     _need_tensorflow()
     from digit_recognizer.runs.ensemble import fold_count
@@ -317,7 +334,8 @@ def _check_network(
     claim = _differing({'parameters': run.model.count_params()}, run.info['training'])
     if 'members' not in run.info:
         claim += _differing({'temperature': _model_temperature(run.model)}, run.info)
-    if _built_size(recipe)!=_model_size(run.model, members):
+    blend = 'blend' in run.info
+    if not blend and _built_size(recipe)!=_model_size(run.model, members):
         claim += (f'; the recipe makes another network: {recipe.network}, width {recipe.width}, '
                   f'views {recipe.views}')
     return Finding('network', not claim, f"{run.model.count_params():,} parameters{claim}")
@@ -399,6 +417,21 @@ def _check_average(
     words = f'{len(members)}, whose probabilities together '+('give' if fine else 'do not give')
     return Finding('members', fine, words+' validation.npz and test.npz')
 
+# %% ../../nbs/runs/verify.ipynb #56a13112
+def _check_blend(
+    run:Run, # a blend
+)->Finding:
+    "Are the probabilities the average of those of the entries, by the weights of run.json?"
+    entries = run.info['blend']['entries']
+    (validation, test), total = recount(run), sum(e['weight'] for e in entries)
+    fine = test.shape==run.test.shape and np.allclose(test, run.test, 0, 1e-6)
+    if validation is not None:
+        said = run.validation['proba']
+        fine &= validation.shape==said.shape and np.allclose(validation, said, 0, 1e-6)
+    words = f"{len(entries)} entries, whose weighted average {'gives' if fine else 'does not give'} "
+    other = '' if abs(total-1)<=1e-6 else f'; the weights sum to {total:g}'
+    return Finding('blend', bool(fine and not other), words+'the kept probabilities'+other)
+
 # %% ../../nbs/runs/verify.ipynb #07d22978
 def _check_environment(
     run:Run, # a finished run
@@ -445,6 +478,7 @@ def _check_models(
     digits:Digits|None, # of the run, if they are known
 )->Iterator[Finding]: # one for each check
     "Is the model the one that was trained?"
+    if not has_model(run): return
     problem = _load_problem(run)
     if problem: yield problem
     else: yield from _try('network', lambda: _check_network(run))
@@ -457,7 +491,8 @@ def _checks(
     digits:Digits|None, # of the run, if they are known
 )->Iterator[Finding]: # one for each check
     "All checks but those of digits and machine, which the members share."
-    yield from (_check_file(run, name) for name in FILES if name!='network.json' or _is_kept(run, name))
+    needed = set() if 'blend' in run.info else set(FILES)-{'network.json', 'blend.npz'}
+    yield from (_check_file(run, name) for name in FILES if name in needed or _is_kept(run, name))
     yield from _check_exports(run)
     yield from (_check_record(run), _check_recipe(run))
     yield from _check_probabilities(run, digits)
@@ -498,6 +533,7 @@ def verify(
     "Check whether a run is still what it was."
     known = digits if digits and digits.fingerprint==run.info['data']['fingerprint'] else None
     if 'members' in run.info: yield from _check_members(run, known)
+    if 'blend' in run.info: yield from _try('blend', lambda: _check_blend(_UncheckedRun(run.folder, run.info)))
     yield from _checks(run, known)
     yield from _try('digits', lambda: _check_digits(run, digits))
     yield from _check_environment(run)

@@ -100,6 +100,7 @@ def page_facts(
     recipe, data = run.info['recipe'], run.info['data']
     many = f"{len(run.info['members'])} averaged, each " if 'members' in run.info else ''
     network = f"network {recipe['network']} of width {recipe['width']}, seed {recipe['seed']}"
+    if 'blend' in run.info: many, network = '', ', '.join(e['name'] for e in run.info['blend']['entries'])
     facts = {'Recipe': f"{recipe['name']}: {many}{network}", 'Score': _describe_score(run),
              'Training data': f"{data['source']} digits, fingerprint {data['fingerprint']}"}
     if data['rehearsal']: facts['Rehearsal'] = ("these digits are MNIST, which holds Kaggle's answers: "
