@@ -259,12 +259,13 @@ def _blend_lines(
     blend:dict, # of run.json
 )->list[str]: # lines
     "The entries of a blend with their weights, and what the weights were fitted on."
-    def alone(entry):
+    def by_itself(entry):
         v = entry['validation']
         return f", by itself {1-v['errors']/v['n']:.2%}" if v else ''
-    entries = (f"{e['weight']:.3f}  {escape(e['name'])}{alone(e)}" for e in blend['entries'])
-    how = {'equal': 'equal', 'given': 'given by hand', 'fitted': f"fitted on {blend['fitted_on']:,} validation "
-           "digits; each digit is judged\nwith weights that were fitted on others"}
+    entries = (f"{e['weight']:.3f}  {escape(e['name'])}{by_itself(e)}" for e in blend['entries'])
+    how = {'equal': 'equal', 'given': 'given by hand',
+           'fitted': f"fitted on {blend['fitted_on']:,} validation digits; each digit is judged\n"
+                     "with weights that were fitted on others"}
     return [_line('entries', '\n'.join(entries)), _line('weights', how[blend['weights']])]
 
 # %% ../nbs/cli.ipynb #d29eccb8
@@ -704,7 +705,8 @@ def _known_truth(
     if not (other or by_labels) or source=='csv': return None, None
     digits = load_digits(source)
     if not other and not has_digits(runs[0], digits):
-        raise InputError(f"--data {data}: holds other digits than those of {runs[0].folder}; give its own")
+        raise InputError(f"{runs[0].folder}: was made from other digits than {source}; "
+                         "give its own with --data")
     return digits, digits.y_test if by_labels else None
 
 # %% ../nbs/cli.ipynb #8032058e

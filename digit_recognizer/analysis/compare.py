@@ -8,7 +8,7 @@ __all__ = ['LEVEL', 'paired_interval', 'Comparison', 'has_digits', 'needs_labels
 
 # %% ../../nbs/analysis/compare.ipynb #1b8beaf8
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 # %% ../../nbs/analysis/compare.ipynb #2517a3f5
 import numpy as np
@@ -101,7 +101,7 @@ class Comparison:
     only_b:int # how many the second alone misread
     both:int   # how many both misread
     remark:str='' # what this comparison cannot tell
-    digits:str='validation' # which digits: 'validation' or 'held out'
+    digits:Literal['validation', 'held out']='validation' # which digits were compared
 
     @property
     def differ(self)->int: # 0 to n
@@ -214,8 +214,8 @@ def _shared_held_out(
 )->Any: # DataFrame, as of `shared_predictions`
     "The answers of both to the digits to predict; raises `InputError` where their labels are not known."
     if a.test is None or b.test is None:
-        raise InputError(f"compare: {a.folder} and {b.folder} answer no digit in common; give probabilities of "
-                         "the validation digits of the run")
+        raise InputError(f"compare: {a.folder} and {b.folder} answer no digit in common; "
+                         "give probabilities of the validation digits of the run")
     if labels is None:
         raise InputError(f"compare: {a.folder} and {b.folder} share the digits to predict only, whose labels "
                          "are not known; give them with --labels, or probabilities of the validation digits")
@@ -232,7 +232,7 @@ def shared_predictions(
 )->Any: # DataFrame: row, truth, guess_a, confidence_a, guess_b, confidence_b
     "The answers of both to the digits they share; raises `InputError` where they share none."
     runs = [entry for entry in (a, b) if not isinstance(entry, Entry)]
-    if len(runs)==2: _check_fingerprints(a, b, digits)
+    if len(runs)==2: _check_fingerprints(runs[0], runs[1], digits)
     if labels is not None or needs_labels(a, b): return _shared_held_out(a, b, labels)
     shared = _shared_validation(a, b)
     same = shared.truth==shared.pop('truth_b')

@@ -115,7 +115,8 @@ def rank_runs(
     "Sort runs by the lower end of their interval, and compare each with the best."
     named = list(zip(_names(runs), runs))
     scored = [pair for pair in named if pair[1].info['scores']['validation']]
-    unscored = [Ranked(*pair, None, 'held out no validation digits', 0) for pair in named if pair not in scored]
+    unscored = [Ranked(*pair, None, 'held out no validation digits', 0)
+                for pair in named if pair not in scored]
     if not scored: return unscored
     order = sorted(scored, key=lambda pair: (-_score(pair[1]).interval()[0], pair[0]))
     prints = [run.info['data']['fingerprint'] for _, run in order]
@@ -230,15 +231,17 @@ def _recipe_label(
     recipe = {**BEFORE, **run.info['recipe']}
     name = recipe['name'].removesuffix('-changed')
     if name not in RECIPES: return name
-    return ' '.join([name, *(f'{field}={recipe[field]}' for field in FIELDS if field in recipe and field!='seed'
-                             and recipe[field]!=getattr(RECIPES[name], field))])
+    changed = (f'{field}={recipe[field]}' for field in FIELDS if field in recipe and field!='seed'
+               and recipe[field]!=getattr(RECIPES[name], field))
+    return ' '.join([name, *changed])
 
 # %% ../../nbs/analysis/ranking.ipynb #54fde8d1
 def recipe_groups(
     runs:list, # of Run
 )->dict: # recipe -> seed -> Run; those with several seeds, trained on the digits that most runs have
     "Runs by their recipes."
-    single = [run for run in runs if run.info['scores']['validation'] and not {'members', 'blend'} & run.info.keys()]
+    single = [run for run in runs if run.info['scores']['validation']
+              and not {'members', 'blend'} & run.info.keys()]
     prints = [run.info['data']['fingerprint'] for run in single]
     groups:dict = {}
     for run, fingerprint in zip(single, prints):

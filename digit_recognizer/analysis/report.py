@@ -99,8 +99,9 @@ def _blend_text(
     about = run.info['blend']
     weights = ', '.join(f"{e['name']} {e['weight']:.3f}" for e in about['entries'])
     files = [e['name'] for e in about['entries'] if e['kind']=='file']
-    fair = f" The score is fair only if the model behind {files[0]} did not learn from these digits." if files else ''
-    how = {'fitted': "fitted on these digits, but each digit is judged with weights that were fitted on other ones",
+    fair = ''
+    if files: fair = f" That is fair only if the model behind {files[0]} did not learn from these digits."
+    how = {'fitted': "fitted on these digits, but each is judged with weights that were fitted on other ones",
            'equal': "equal", 'given': "given by hand; if these digits chose them, the score is too kind"}
     return f" It is a blend, with the weights {weights}. They were {how[about['weights']]}.{fair}"
 
@@ -280,7 +281,8 @@ def _corruptions_section(
     who:str,       # the subject of the first sentence
 )->Section:
     "The accuracy on corrupted digits."
-    rows = single.validation['rows'][:max(ROBUSTNESS_DIGITS//single.info['recipe']['views'], 200)]
+    most = 0 if 'blend' in single.info else ROBUSTNESS_DIGITS//single.info['recipe']['views']
+    rows = single.validation['rows'][:max(most, 200)]
     table = robustness(single.model, digits.x[rows], digits.y[rows])
     text = (f"{who} reads the first {len(rows):,} validation digits under {len(CORRUPTIONS)} corruptions, "
             "each at several strengths. The dotted line is the accuracy on the unchanged digits.")
@@ -431,7 +433,8 @@ def _blend_command(
     "The command that repeats a blend, from entries in the folder where it is given."
     about = run.info['blend']
     words = ['digit_recognizer blend', *(shell_quote(e['name']) for e in about['entries']), '--out OUT']
-    if about['weights']=='given': words.append('--weights '+','.join(f"{e['weight']:g}" for e in about['entries']))
+    weights = ','.join(f"{e['weight']:g}" for e in about['entries'])
+    if about['weights']=='given': words.append(f'--weights {weights}')
     return ' '.join(words)
 
 # %% ../../nbs/analysis/report.ipynb #74200a43

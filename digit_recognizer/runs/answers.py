@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 # %% ../../nbs/runs/answers.ipynb #195b4213
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, UnsetType
 
 # %% ../../nbs/runs/answers.ipynb #f3002fe5
 from ..core.docments import add_docments
-from .records import (BlendEntryRecord, Count, CopiesRecord, MemberRecord, RecipeRecord, RunRecord,
-                                           ScoreRecord, Share, TrainingRecord)
+from .records import (BlendEntryRecord, CopiesRecord, Count, MemberRecord,
+                                           RecipeRecord, RunRecord, ScoreRecord, Share, TrainingRecord)
 
 # %% ../../nbs/runs/answers.ipynb #8b718d52
 class Answer(Struct, frozen=True, tag_field='schema'):
@@ -86,7 +86,7 @@ def answer_compare(
     "A comparison as an answer."
     difference, low, high = c.difference()
     return CompareAnswer(True, c.a, c.b, c.n, c.only_a, c.only_b, c.both, c.p_value, difference, low, high,
-                         c.better, c.verdict(), c.remark, 'held out' if c.digits=='held out' else 'validation')
+                         c.better, c.verdict(), c.remark, c.digits)
 
 # %% ../../nbs/runs/answers.ipynb #23fce318
 class PredictAnswer(Answer, frozen=True, tag='digit_recognizer/predict/1'):
@@ -171,7 +171,7 @@ class RunAnswer(Answer, frozen=True, tag='digit_recognizer/run/1'):
     submission:str # the file to upload
     report:str|None # the HTML page; null where there is none
     recipe:RecipeRecord
-    validation:ScoreRecord|None # fractions; low and high are the 95 % interval; null without validation digits
+    validation:ScoreRecord|None # fractions; low and high are its 95 % interval; null without such digits
     held_out:ScoreRecord|None # null where the labels of the digits to predict are not known
     training:TrainingRecord # the cost
     members:list[MemberRecord] # of several networks; empty for one
@@ -210,9 +210,10 @@ def answer_blend(
 )->BlendAnswer:
     "A blend as an answer."
     record = msgspec.convert(run.info, RunRecord, str_keys=True)
-    about = record.blend
-    return BlendAnswer(True, str(run.folder), str(run.folder/'submission.csv'), about.weights, about.fitted_on,
-                       about.entries, record.scores.validation, record.scores.held_out, verdict,
+    scores, about = record.scores, record.blend
+    assert not isinstance(about, UnsetType)
+    return BlendAnswer(True, str(run.folder), str(run.folder/'submission.csv'), about.weights,
+                       about.fitted_on, about.entries, scores.validation, scores.held_out, verdict,
                        record.data.rehearsal)
 
 # %% ../../nbs/runs/answers.ipynb #b6943e47
@@ -222,7 +223,7 @@ class RankedAnswer(Struct, frozen=True):
     folder:str
     recipe:RecipeRecord
     members:Count # networks; 1 for a run of one
-    validation:ScoreRecord|None # on its own validation digits; out of fold for several networks; null without any
+    validation:ScoreRecord|None # on its own validation digits; out of fold for several networks
     training:TrainingRecord # the cost
     shared:Count # validation digits in common with the best run; of the best itself, all
     p_value:Share|None # of McNemar's test against the best, corrected; null for the best, and without a test
@@ -261,8 +262,9 @@ def answer_ranked(
                         ranked.worse, ranked.verdict)
 
 # %% ../../nbs/runs/answers.ipynb #cba2585e
-ANSWERS = {'blend': BlendAnswer, 'check': CheckAnswer, 'compare': CompareAnswer, 'error': ErrorAnswer, 'predict': PredictAnswer,
-           'read': ReadAnswer, 'run': RunAnswer, 'runs': RunsAnswer, 'verify': VerifyAnswer}
+ANSWERS = {'blend': BlendAnswer, 'check': CheckAnswer, 'compare': CompareAnswer, 'error': ErrorAnswer,
+           'predict': PredictAnswer, 'read': ReadAnswer, 'run': RunAnswer, 'runs': RunsAnswer,
+           'verify': VerifyAnswer}
 
 # %% ../../nbs/runs/answers.ipynb #cf24fd2d
 add_docments(__name__)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 # %% ../../nbs/runs/blend.ipynb #de24fedc
 import numpy as np
@@ -91,12 +91,14 @@ def _check_entry(
 ):
     "Raise `InputError` unless an entry can be averaged with a run."
     if isinstance(entry, Entry):
-        if entry.test is None: raise InputError(f"{entry.folder}: answers no digits to predict; add the array test")
-        if entry.test.ndim==1: raise InputError(f"{entry.folder}: holds labels, and only probabilities can be "
-                                                "averaged; give an .npz file")
+        if entry.test is None:
+            raise InputError(f"{entry.folder}: answers no digits to predict; add the array test")
+        if entry.test.ndim==1:
+            raise InputError(f"{entry.folder}: holds labels, and only probabilities can be averaged; "
+                             "give an .npz file")
     elif entry.info['data']['fingerprint']!=first.info['data']['fingerprint']:
-        raise InputError(f"blend: {entry.folder} was trained on other digits than {first.folder}, or with other "
-                         "corrections; blend runs with the same --data and --corrections")
+        raise InputError(f"blend: {entry.folder} was trained on other digits than {first.folder}, or with "
+                         "other corrections; blend runs with the same --data and --corrections")
 
 # %% ../../nbs/runs/blend.ipynb #66820716
 def check_entries(
@@ -109,7 +111,7 @@ def check_entries(
     for entry in entries: _check_entry(entry, runs[0])
     places = [entry.folder.resolve() for entry in entries]
     twice = [entry.folder for entry, place in zip(entries, places) if places.count(place)>1]
-    if twice: raise InputError(f"blend: {twice[0]} is given twice; give each once, and a larger weight if wanted")
+    if twice: raise InputError(f"blend: {twice[0]} is given twice; give it once, with a larger weight")
     return runs[0]
 
 # %% ../../nbs/runs/blend.ipynb #cd851ddc
@@ -117,8 +119,8 @@ def shared_answers(
     entries:list, # of Run and Entry
 )->dict|None: # rows (n,), y (n,) and probas (k, n, 10); None where no digit was held out by all
     "The answers to the validation digits that all entries share."
-    kept = [entry.validation if isinstance(entry, Entry) or entry.info['scores']['validation'] else None
-            for entry in entries]
+    kept:Any = [entry.validation if isinstance(entry, Entry) or entry.info['scores']['validation'] else None
+                for entry in entries]
     if any(v is None for v in kept): return None
     rows = reduce(np.intersect1d, [v['rows'] for v in kept])
     if not len(rows): return None
@@ -134,12 +136,12 @@ class _Average:
     kind:str          # of the weights: 'fitted', 'equal' or 'given'
     weights:list      # (k,), sum 1
     fold_weights:list # of each fold; empty where they were not fitted
-    shared:dict|None  # of `shared_answers`
+    shared:Any        # of `shared_answers`
     tests:np.ndarray  # probabilities of each entry, (k, m, 10)
     temperature:float # of the average
 
     @property
-    def validation(self)->dict|None: # rows, y and proba; None without shared digits
+    def validation(self)->Any: # a dict with rows, y and proba; None without shared digits
         "What is said about the validation digits; the weights never saw them, if they were fitted."
         if self.shared is None: return None
         probas = self.shared['probas']
@@ -161,8 +163,8 @@ def _given_weights(
     given = np.asarray(weights, np.float64).ravel()
     if len(given)!=k: raise InputError(f"blend: {len(given)} weights for {k} entries; give one for each")
     if np.isfinite(given).all() and (given>=0).all() and given.sum()>0: return (given/given.sum()).tolist()
-    raise InputError(f"blend: the weights {', '.join(f'{w:g}' for w in given)} cannot be used; expected none below "
-                     "0 and one above")
+    raise InputError(f"blend: the weights {', '.join(f'{w:g}' for w in given)} cannot be used; "
+                     "expected none below 0 and one above")
 
 # %% ../../nbs/runs/blend.ipynb #f5694ec9
 def _average(
@@ -170,7 +172,7 @@ def _average(
     weights:Any,  # of each entry; None fits them
 )->_Average:
     "Choose the weights and the temperature."
-    k, shared = len(entries), shared_answers(entries)
+    k, shared = len(entries), cast(Any, shared_answers(entries))
     enough = shared is not None and len(shared['y'])>=LEAST_FITTED
     kind, folds, chosen = 'given' if weights is not None else 'equal', [], [1/k]*k
     if weights is not None: chosen = _given_weights(weights, k)
@@ -179,7 +181,8 @@ def _average(
         chosen = fit_weights(shared['y'], shared['probas'])
     tests = np.stack([entry.test for entry in entries])
     plain = _Average(kind, chosen, folds, shared, tests, 1.)
-    return replace(plain, temperature=fit_temperature(shared['y'], plain.validation['proba'])) if enough else plain
+    if shared is None or not enough: return plain
+    return replace(plain, temperature=fit_temperature(shared['y'], plain.validation['proba']))
 
 # %% ../../nbs/runs/blend.ipynb #9504a51a
 def weighted_model(
@@ -207,10 +210,10 @@ def _blended_model(
 
 # %% ../../nbs/runs/blend.ipynb #690688f7
 def _entry_record(
-    entry:Run|Entry,          # blended
-    weight:float,             # its own
-    y:np.ndarray|None,        # labels of the shared validation digits
-    proba:np.ndarray|None,    # its answers to them
+    entry:Run|Entry, # blended
+    weight:float,    # its own
+    y:Any,           # labels of the shared validation digits, (n,); None without any
+    proba:Any,       # its answers to them, (n, 10)
 )->dict: # as of `BlendEntryRecord`
     "What run.json says about an entry."
     about = {'name': entry.folder.resolve().name, 'weight': weight,
@@ -226,11 +229,11 @@ def _blend_record(
     average:_Average, # of them
 )->dict: # as of `BlendRecord`
     "What run.json says about the blend."
-    y, probas = (None, [None]*len(entries)) if average.shared is None else map(average.shared.get, ('y', 'probas'))
-    return {'weights': average.kind, 'fitted_on': len(y) if average.fold_weights else 0,
+    shared = average.shared or {'y': None, 'probas': [None]*len(entries)}
+    return {'weights': average.kind, 'fitted_on': len(shared['y']) if average.fold_weights else 0,
             'fold_weights': average.fold_weights,
-            'entries': [_entry_record(*facts, y, proba)
-                        for *facts, proba in zip(entries, average.weights, probas)]}
+            'entries': [_entry_record(entry, weight, shared['y'], proba) for entry, weight, proba
+                        in zip(entries, average.weights, shared['probas'])]}
 
 # %% ../../nbs/runs/blend.ipynb #051ac2ff
 def _training_record(
@@ -315,7 +318,7 @@ def blend_runs(
     out, first = Path(out).resolve(), check_entries(entries)
     if out.exists(): raise InputError(f"{out} already exists; choose another name or delete it first")
     if digits and digits.fingerprint!=first.info['data']['fingerprint']:
-        raise InputError(f"blend: these digits are not those of {first.folder}; give the same --data as for the run")
+        raise InputError(f"blend: these digits are not those of {first.folder}; give the same --data")
     average = _average(entries, weights)
     with silence_tensorflow():
         model = _blended_model(entries, average)
@@ -330,12 +333,14 @@ def recount(
     run:Run, # a blend
 )->tuple[np.ndarray|None, np.ndarray]: # probabilities of the validation digits, and of those to predict
     "Compute a blend again from `blend.npz`; raises `InputError` for a damaged file."
-    about, names = run.info['blend'], ('validation', 'test') if run.info['scores']['validation'] else ('test',)
+    about = run.info['blend']
+    names = ('validation', 'test') if run.info['scores']['validation'] else ('test',)
     kept = read_arrays(run.folder/'blend.npz', names, run.read('blend.npz'))
     k, weights, folds = len(about['entries']), [e['weight'] for e in about['entries']], about['fold_weights']
     for name, a in kept.items():
         if a.ndim!=3 or a.shape[0]!=k or a.shape[2]!=10 or a.dtype!=np.float32:
-            raise InputError(f"{run.folder/'blend.npz'}: {name} is {a.dtype} {a.shape}; expected float32 ({k}, n, 10)")
+            raise InputError(f"{run.folder/'blend.npz'}: {name} is {a.dtype} {a.shape}; "
+                             f"expected float32 ({k}, n, 10)")
     average = _Average(about['weights'], weights, folds, None, kept['test'], run.info.get('temperature', 1.))
     if 'validation' not in kept: return None, average.test
     rows = {'rows': None, 'y': None, 'probas': kept['validation']}

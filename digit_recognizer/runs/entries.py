@@ -26,10 +26,10 @@ from ..submit import check_submission
 @dataclass(frozen=True, eq=False)
 class Entry:
     "Answers of another program to the digits of a run."
-    folder:Path          # the file
-    validation:dict|None # rows, y and proba of validation digits of the run; None without any
-    test:np.ndarray|None # probabilities (m, 10) or labels (m,) of the digits to predict; None without any
-    note:str=''          # how the digits were found, a sentence
+    folder:Path # the file
+    validation:Any # a dict with rows, y and proba of validation digits of the run; None without any
+    test:Any # probabilities (m, 10) or labels (m,) of the digits to predict; None without any
+    note:str='' # how the digits were found, a sentence
 
     def __repr__(self):
         n, m = (0 if a is None else len(a) for a in (self.validation and self.validation['rows'], self.test))
@@ -82,8 +82,8 @@ def _check_column(
     if a.min()<0 or a.max()>=limit:
         raise InputError(f"{path}: {name} has numbers from {a.min():,} to {a.max():,}; "
                          f"expected 0 to {limit-1:,}, counted from 0")
-    if name=='rows' and len(np.unique(a))<n: raise InputError(f"{path}: some rows occur twice; give each once")
-    return a.astype(np.int64)
+    if name=='y' or len(np.unique(a))==n: return a.astype(np.int64)
+    raise InputError(f"{path}: some rows occur twice; give each once")
 
 # %% ../../nbs/runs/entries.ipynb #c8dca15c
 def _read_npz(
@@ -156,8 +156,8 @@ def _pair(
     v = run.validation
     rows, mine, theirs = np.intersect1d(found['rows'], v['rows'], return_indices=True)
     if not len(rows):
-        raise InputError(f"{path}: answers {len(found['rows']):,} labelled digits, of which {run.folder} held "
-                         "out none; answer the rows in its validation.npz")
+        raise InputError(f"{path}: answers {len(found['rows']):,} labelled digits, of which {run.folder} "
+                         "held out none; answer the rows in its validation.npz")
     y, proba = v['y'][theirs], found['proba'][mine]
     if 'y' in found and (other := int((found['y'][mine]!=y).sum())):
         raise InputError(f"{path}: says another label than {run.folder} for {other:,} of {len(y):,} digits; "
@@ -177,7 +177,8 @@ def _read_probabilities(
     found, note = _with_rows(path, _read_npz(path, run.info['data']['labelled']), run)
     test = found.get('test')
     if test is not None and len(test)!=held_out:
-        raise InputError(f"{path}: test has {len(test):,} rows; {run.folder} has {held_out:,} digits to predict")
+        raise InputError(f"{path}: test has {len(test):,} rows; "
+                         f"{run.folder} has {held_out:,} digits to predict")
     if 'proba' not in found: return Entry(path, None, test)
     if not run.info['scores']['validation']:
         if test is not None: return Entry(path, None, test)

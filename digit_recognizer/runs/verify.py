@@ -187,7 +187,8 @@ def _check_blended_training(
     curve, cost = run.curve, run.info['training']
     counted, networks = {'epochs': len(curve)}, curve.member.nunique()
     for name in ('seconds', 'cpu_seconds'): # those of the curves are rounded
-        if abs(curve[name].sum()-cost[name])>.1*(networks+1)+1e-5*cost[name]: counted[name] = curve[name].sum()
+        total, most = curve[name].sum(), .1*(networks+1)+1e-5*cost[name]
+        if abs(total-cost[name])>most: counted[name] = total
     claim = _differing(counted, cost)
     return Finding('training', not claim, f"{len(curve):,} epochs of {networks} networks{claim}")
 
@@ -533,7 +534,8 @@ def verify(
     "Check whether a run is still what it was."
     known = digits if digits and digits.fingerprint==run.info['data']['fingerprint'] else None
     if 'members' in run.info: yield from _check_members(run, known)
-    if 'blend' in run.info: yield from _try('blend', lambda: _check_blend(_UncheckedRun(run.folder, run.info)))
+    if 'blend' in run.info:
+        yield from _try('blend', lambda: _check_blend(_UncheckedRun(run.folder, run.info)))
     yield from _checks(run, known)
     yield from _try('digits', lambda: _check_digits(run, digits))
     yield from _check_environment(run)
