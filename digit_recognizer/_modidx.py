@@ -1501,6 +1501,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'digit_recognizer/runs/entries.py'),
                                                'digit_recognizer.runs.entries._check_numbers': ( 'nbs/runs/entries.html#_check_numbers',
                                                                                                  'digit_recognizer/runs/entries.py'),
+                                               'digit_recognizer.runs.entries._count_note': ( 'nbs/runs/entries.html#_count_note',
+                                                                                              'digit_recognizer/runs/entries.py'),
                                                'digit_recognizer.runs.entries._is_file': ( 'nbs/runs/entries.html#_is_file',
                                                                                            'digit_recognizer/runs/entries.py'),
                                                'digit_recognizer.runs.entries._meant': ( 'nbs/runs/entries.html#_meant',

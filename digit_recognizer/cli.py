@@ -716,7 +716,7 @@ def _compare(
     b:Annotated[Path, typer.Argument(metavar='RUN_OR_FILE', help='Another; one of them must be a run.')],
     data:_CompareData=None, labels:_Labels=None, json:_Json=False,
 )->CompareAnswer:
-    """Test whether one of two runs, or a file of another program, is really better.
+    """Test whether one of two runs or files is really better.
 
     McNemar's exact test, on the validation digits that both runs held out. Use runs of the same --data
     and the same --seed: with other seeds they share only a fifth of these digits. The verdict is about

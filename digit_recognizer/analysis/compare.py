@@ -272,7 +272,7 @@ def _told(
 )->str:
     "A section in a few words."
     if not value: return 'none'
-    if name=='corrections': return f'{len(value):,} labels'
+    if name=='corrections': return f"{len(value):,} label{'s'*(len(value)!=1)}"
     if not isinstance(value, dict): return str(value)[:40]
     numbers = (f"{key.replace('_', ' ')} {n:,}" for key, n in value.items() if type(n) is int)
     return ', '.join(numbers) or 'some'

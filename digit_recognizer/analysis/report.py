@@ -464,6 +464,8 @@ def _check_report(
     "Raise `InputError` if the report exists, the run is not complete, or the digits are not its own."
     check_new_file(path)
     check_has_model(run)
+    if not run.info['scores']['validation']:
+        raise InputError(f"{run.folder}: held out no validation digits, which the report needs")
     for name in ('validation.npz', 'curve.csv', 'model.keras'):
         if name=='curve.csv' and 'blend' in run.info: continue
         if not (run.folder/name).is_file():

@@ -167,6 +167,19 @@ def _pair(
                          "digits are probably others, or in another order; add the array rows")
     return {'rows': rows, 'y': y, 'proba': proba}
 
+# %% ../../nbs/runs/entries.ipynb #a675d5c2
+def _count_note(
+    path:Path,  # of the file
+    v:dict,     # of `_pair`
+    found:dict, # with rows and proba
+    run:Run,    # finished
+)->str: # empty where the run held out all digits that the file answers
+    "How many digits were paired, a sentence."
+    n, paired = len(found['proba']), len(v['rows'])
+    if n==paired: return ''
+    return (f"{path.name} answers {n:,} labelled digits, of which {run.folder.resolve().name} held out "
+            f"{paired:,}.")
+
 # %% ../../nbs/runs/entries.ipynb #568577f4
 def _read_probabilities(
     path:Path, # an .npz file
@@ -184,7 +197,8 @@ def _read_probabilities(
         if test is not None: return Entry(path, None, test)
         raise InputError(f"{path}: answers labelled digits, but {run.folder} held out none of them; "
                          "give the array test")
-    return Entry(path, _pair(path, found, run, bool(note)), test, note)
+    v = _pair(path, found, run, bool(note))
+    return Entry(path, v, test, ' '.join(filter(None, [note, _count_note(path, v, found, run)])))
 
 # %% ../../nbs/runs/entries.ipynb #68e1fe00
 def read_labels(
