@@ -737,6 +737,9 @@ _Weights = Annotated[str|None, typer.Option(
     '--weights', metavar='W,W,...', help='A weight for each entry, such as 2,1; in proportion. By default '
                                          'they are fitted on the validation digits that all held out, if '
                                          'there are 500, else equal.')]
+_BlendData = Annotated[str|None, typer.Option(
+    '--data', help='The digits of the runs, for a score on the digits to predict where their labels are '
+                   'known; by default those that the first run names.')]
 
 # %% ../nbs/cli.ipynb #05177990
 def _as_weights(
@@ -766,7 +769,7 @@ def _blend(
     entries:Annotated[list[Path], typer.Argument(
         metavar='RUN_OR_FILE...', help='Run folders, and files of probabilities (.npz) as for compare; one '
                                        'must be a run.')],
-    out:_RunOut=None, weights:_Weights=None, data:_RunData=None, json:_Json=False,
+    out:_RunOut=None, weights:_Weights=None, data:_BlendData=None, json:_Json=False,
 )->BlendAnswer:
     """Average runs, and probabilities of other programs.
 
