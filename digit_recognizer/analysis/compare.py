@@ -17,6 +17,7 @@ import numpy as np
 from ..core.docments import add_docments
 from ..core.figures import digit_grid
 from ..core.files import InputError
+from ..core.recipe import FIELDS
 from ..data import Digits, with_corrections
 from ..evaluate import Score
 from ..runs.entries import Entry
@@ -262,7 +263,9 @@ def special_sections(
     "What a run learnt from beside its digits, and what else only some runs have."
     data = {name: value for name, value in run.info['data'].items() if name not in _PLAIN_DATA}
     other = {name: value for name, value in run.info.items() if name not in _PLAIN_SECTIONS}
-    found = {'val': run.info['recipe'].get('val'), **data, **other}
+    plain = {'name', *FIELDS}-{'val'}
+    recipe = {name: value for name, value in run.info['recipe'].items() if name not in plain}
+    found = {**recipe, **data, **other}
     return {name: value for name, value in found.items() if value}
 
 # %% ../../nbs/analysis/compare.ipynb #ad554ba7
@@ -273,7 +276,7 @@ def _told(
     "A section in a few words."
     if not value: return 'none'
     if name=='corrections': return f"{len(value):,} label{'s'*(len(value)!=1)}"
-    if not isinstance(value, dict): return str(value)[:40]
+    if not isinstance(value, dict): return str(value)[:16]
     numbers = (f"{key.replace('_', ' ')} {n:,}" for key, n in value.items() if type(n) is int)
     return ', '.join(numbers) or 'some'
 

@@ -247,7 +247,10 @@ def recipe_groups(
     for run, fingerprint in zip(single, prints):
         if fingerprint!=max(prints, key=prints.count): continue
         extra = ''.join(f' with {name}' for name in special_sections(run) if name!='val')
-        groups.setdefault(_recipe_label(run)+extra, {}).setdefault(run.info['recipe']['seed'], run)
+        name = _recipe_label(run)+extra
+        same = all(special_sections(run)==special_sections(one) for one in groups.get(name, {}).values())
+        if not same: name += f' ({run.folder.resolve().name})'
+        groups.setdefault(name, {}).setdefault(run.info['recipe']['seed'], run)
     return {name: group for name, group in groups.items() if len(group)>1}
 
 # %% ../../nbs/analysis/ranking.ipynb #40486f68
