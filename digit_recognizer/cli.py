@@ -29,10 +29,10 @@ from .core.files import (InputError, as_file, atomic_write, check_new_file,
 from .core.jobs import ChildError, ChildExecutor, Executor, SerialExecutor
 from .core.recipe import FIELDS, RECIPES, Recipe, make_recipe
 from .core.source import named_recipe, network_recipe, write_template
-from .runs.answers import (ANSWERS, Answer, CheckAnswer, CompareAnswer, ErrorAnswer,
-                                           FindingAnswer, PredictAnswer, ReadAnswer, RunAnswer, RunsAnswer,
-                                           VerifyAnswer, answer_compare, answer_page, answer_ranked,
-                                           answer_run, to_json)
+from .runs.answers import (ANSWERS, Answer, BlendAnswer, CheckAnswer, CompareAnswer,
+                                           ErrorAnswer, FindingAnswer, PredictAnswer, ReadAnswer,
+                                           RecipeAnswer, RunAnswer, RunsAnswer, VerifyAnswer, answer_blend,
+                                           answer_compare, answer_page, answer_ranked, answer_run, to_json)
 
 # %% ../nbs/cli.ipynb #41036874
 app = typer.Typer(name='digit_recognizer', rich_markup_mode=None,
@@ -255,6 +255,20 @@ def _members_line(
     acc = [member[key]['accuracy'] for member in info['members']]
     return _line('members', f"{len(acc)}, each by itself {min(acc):.2%} to {max(acc):.2%} on {digits} digits")
 
+# %% ../nbs/cli.ipynb #40ab77e0
+def _blend_lines(
+    blend:dict, # of run.json
+)->list[str]: # lines
+    "The entries of a blend with their weights, and what the weights were fitted on."
+    def by_itself(entry):
+        v = entry['validation']
+        return f", by itself {1-v['errors']/v['n']:.2%}" if v else ''
+    entries = (f"{e['weight']:.3f}  {escape(e['name'])}{by_itself(e)}" for e in blend['entries'])
+    how = {'equal': 'equal', 'given': 'given by hand',
+           'fitted': f"fitted on {blend['fitted_on']:,} validation digits; each digit is judged\n"
+                     "with weights that were fitted on others"}
+    return [_line('entries', '\n'.join(entries)), _line('weights', how[blend['weights']])]
+
 # %% ../nbs/cli.ipynb #d29eccb8
 def _measured(
     info:dict, # of run.json
@@ -262,9 +276,11 @@ def _measured(
     "Scores, cost and claim of a run."
     from digit_recognizer.core.copies import copies_text
     scores, cost, members = info['scores'], info['training'], 'members' in info
-    lines = [_score_line('out of fold' if members else 'validation', scores['validation'])]
+    label = 'out of fold' if members else 'validation'
+    lines = [_score_line(label, scores['validation'])] if scores['validation'] else []
     if scores['held_out']: lines.append(_score_line('held out', scores['held_out']))
     if members: lines.append(_members_line(info))
+    if 'blend' in info: lines += _blend_lines(info['blend'])
     time = f"{cost['seconds']:.0f} s, {cost['cpu_seconds']:.0f} CPU-seconds"
     lines.append(_line('training', f"{time}, {cost['images_per_second']:,} images/s"))
     if taught := cost.get('teachers'):
@@ -627,13 +643,37 @@ def _ranked_line(
 )->str: # three lines
     "A run in the ranking."
     info, score = ranked.run.info, ranked.score
-    recipe, cost, (low, high) = info['recipe'], info['training']['cpu_seconds'], score.interval()
+    recipe, cost = info['recipe'], info['training']['cpu_seconds']
     several = 'members' in info
     members = f"\n{len(info['members'])} members, each judged on the digits it left out" if several else ''
-    said = (f"{score.acc:.2%} ({low:.2%} to {high:.2%}), {score.errors:,} errors on {score.n:,} digits\n"
-            f"recipe {escape(recipe['name'])}, seed {recipe['seed']}, {cost:,.0f} CPU-seconds{members}\n"
-            f"{ranked.verdict}")
+    made = f"recipe {escape(recipe['name'])}, seed {recipe['seed']}"
+    if 'blend' in info: made = f"blend of {len(info['blend']['entries'])}"
+    said = f"{made}, {cost:,.0f} CPU-seconds{members}\n{ranked.verdict}"
+    if score:
+        low, high = score.interval()
+        said = (f"{score.acc:.2%} ({low:.2%} to {high:.2%}), {score.errors:,} errors on {score.n:,} digits\n"
+                + said)
     return f"{escape(ranked.name)}\n"+_line('', said)
+
+# %% ../nbs/cli.ipynb #cd08149a
+def _recipes(
+    runs:list, # finished runs
+)->tuple[list[RecipeAnswer], str]: # recipes with several seeds, best first; what can be claimed of the best
+    "The recipes among some runs."
+    from digit_recognizer.analysis.ranking import recipe_groups, recipes_table, recipes_verdict
+    groups = recipe_groups(runs)
+    fields = ['recipe', 'seeds', 'digits', 'accuracy', 'sd', 'lowest', 'highest']
+    table = [RecipeAnswer(*row) for row in recipes_table(groups)[fields].itertuples(index=False)]
+    return table, recipes_verdict(groups) if len(groups)>1 else ''
+
+# %% ../nbs/cli.ipynb #cba3e1e1
+def _recipe_line(
+    recipe:RecipeAnswer, # of `runs`
+)->str: # two lines
+    "Mean, standard deviation and range of a recipe."
+    said = (f"{recipe.accuracy:.3%} ± {recipe.sd:.3%} ({recipe.lowest:.3%} to {recipe.highest:.3%}), "
+            f"{recipe.seeds} seeds")
+    return f"recipe {escape(recipe.recipe)}\n"+_line('', said)
 
 # %% ../nbs/cli.ipynb #0852c995
 @app.command('runs')
@@ -646,35 +686,132 @@ def _runs(
 
     Each is compared with the best by McNemar's test on the validation digits that both held out,
     corrected for the number of runs. The best was chosen by its validation digits, so its accuracy is
-    optimistic. Where runs share all validation digits, the last lines say by how many errors."""
+    optimistic. Where runs share all validation digits, the verdict says by how many errors. Where
+    several runs have the same recipe with several seeds, the recipes follow with mean and standard
+    deviation."""
     from digit_recognizer.analysis.ranking import find_runs, rank_runs, ranking_verdict
     runs, errors = find_runs(folder)
     ranked = rank_runs(runs) if runs else []
     verdict = ranking_verdict(ranked) if runs else ''
+    recipes, said = _recipes(runs)
     if not json:
         for r in ranked: say(_ranked_line(r))
         if verdict: say(_line('verdict', _filled(verdict)))
+        for recipe in recipes: say(_recipe_line(recipe))
+        if said: say(_line('recipes', _filled(said)))
     for error in errors: say(escape(str(error)), err=True)
     return RunsAnswer(not errors, str(folder), [answer_ranked(r) for r in ranked],
-                      [str(e) for e in errors], verdict)
+                      [str(e) for e in errors], verdict, recipes, said)
+
+# %% ../nbs/cli.ipynb #ce73253c
+_CompareData = Annotated[str|None, typer.Option(
+    '--data', help="The digits of the run, where they are needed: for a submission, and for runs whose "
+                   "corrections differ.")]
+_Labels = Annotated[Path|None, typer.Option(
+    '--labels', metavar='CSV', help="The true labels of the digits to predict, in the form of a submission; "
+                                    "then these digits are compared.")]
+
+# %% ../nbs/cli.ipynb #96ef90de
+def _known_truth(
+    entries:list,     # a Run and another Run or Entry
+    data:str|None,    # as typed
+    labels:Path|None, # as typed
+)->tuple: # Digits without corrections, and labels of the digits to predict; None where not needed or known
+    "What a comparison needs beside the answers."
+    from digit_recognizer.analysis.compare import has_digits, needs_labels
+    from digit_recognizer.data import load_digits
+    from digit_recognizer.runs.entries import read_labels
+    from digit_recognizer.runs.folder import Run
+    runs = [entry for entry in entries if isinstance(entry, Run)]
+    facts = [run.info['data'] for run in runs]
+    if labels: return None, read_labels(labels, facts[0]['held_out'], str(runs[0].folder))
+    other, by_labels = len({fact['fingerprint'] for fact in facts})>1, needs_labels(*entries)
+    source = data or facts[0]['source']
+    if not (other or by_labels) or source=='csv': return None, None
+    digits = load_digits(source)
+    if not other and not has_digits(runs[0], digits):
+        raise InputError(f"{runs[0].folder}: was made from other digits than {source}; "
+                         "give its own with --data")
+    return digits, digits.y_test if by_labels else None
 
 # %% ../nbs/cli.ipynb #8032058e
 @app.command('compare')
 def _compare(
-    a:Annotated[Path, typer.Argument(metavar='RUN', help='A run folder.')],
-    b:Annotated[Path, typer.Argument(metavar='RUN', help='Another.')],
-    json:_Json=False,
+    a:Annotated[Path, typer.Argument(metavar='RUN_OR_FILE', help='A run folder, or a file.')],
+    b:Annotated[Path, typer.Argument(metavar='RUN_OR_FILE', help='Another; one of them must be a run.')],
+    data:_CompareData=None, labels:_Labels=None, json:_Json=False,
 )->CompareAnswer:
-    """Test whether one of two runs is really better.
+    """Test whether one of two runs or files is really better.
 
     McNemar's exact test, on the validation digits that both runs held out. Use runs of the same --data
     and the same --seed: with other seeds they share only a fifth of these digits. The verdict is about
-    these two networks; a claim about recipes takes several seeds."""
+    these two networks; a claim about recipes takes several seeds.
+
+    A file is a submission (.csv), or probabilities (.npz, by numpy.savez) with the arrays proba (n, 10)
+    and rows (n,), counted from 0 in train.csv, or test (m, 10) for the digits to predict. It must come
+    from a model that did not learn from the digits that are compared."""
     from digit_recognizer.analysis.compare import compare
-    from digit_recognizer.runs.folder import load_run
-    compared = compare(load_run(a), load_run(b))
+    from digit_recognizer.runs.entries import load_entries
+    entries = load_entries([a, b])
+    compared = compare(*entries, *_known_truth(entries, data, labels))
     if not json: say('\n'.join(textwrap.fill(line, 80) for line in str(compared).splitlines()))
     return answer_compare(compared)
+
+# %% ../nbs/cli.ipynb #5b4d9083
+_Weights = Annotated[str|None, typer.Option(
+    '--weights', metavar='W,W,...', help='A weight for each entry, such as 2,1; in proportion. By default '
+                                         'they are fitted on the validation digits that all held out, if '
+                                         'there are 500, else equal.')]
+_BlendData = Annotated[str|None, typer.Option(
+    '--data', help='The digits of the runs, for a score on the digits to predict where their labels are '
+                   'known; by default those that the first run names.')]
+
+# %% ../nbs/cli.ipynb #05177990
+def _as_weights(
+    text:str|None, # as typed
+)->list[float]|None:
+    "Read the option --weights; raises `InputError` for what is not a number."
+    if text is None: return None
+    try: return [float(weight) for weight in text.split(',')]
+    except ValueError:
+        raise InputError(f"--weights {text}: expected numbers with commas between, such as .5,.5") from None
+
+# %% ../nbs/cli.ipynb #031a689e
+def _blend_verdict(
+    run:Any,      # the blend, a Run
+    entries:list, # of Run and Entry
+)->str: # empty where nothing can be tested
+    "Is a blend better than the best of its runs?"
+    from digit_recognizer.analysis.compare import compare
+    from digit_recognizer.runs.folder import Run
+    scored = [(about['validation']['errors'], i) for i, about in enumerate(run.info['blend']['entries'])
+              if about['validation'] and isinstance(entries[i], Run)]
+    return compare(run, entries[min(scored)[1]]).verdict() if scored else ''
+
+# %% ../nbs/cli.ipynb #8853e422
+@app.command('blend')
+def _blend(
+    entries:Annotated[list[Path], typer.Argument(
+        metavar='RUN_OR_FILE...', help='Run folders, and files of probabilities (.npz) as for compare; one '
+                                       'must be a run.')],
+    out:_RunOut=None, weights:_Weights=None, data:_BlendData=None, json:_Json=False,
+)->BlendAnswer:
+    """Average runs, and probabilities of other programs.
+
+    Makes a run folder like any other. Each validation digit is judged with weights that were fitted on
+    other digits, so the score is honest. A file takes part with its array test, and where weights are
+    fitted with proba and rows, too. A blend of runs alone has a model, and can predict new digits."""
+    from digit_recognizer.runs.entries import load_entries
+    from digit_recognizer.runs.folder import free_folder
+    given, loaded = _as_weights(weights), load_entries(entries)
+    require_tensorflow() # before anything is made
+    from digit_recognizer.runs.blend import blend_runs, check_entries
+    first = check_entries(loaded)
+    digits = _digits_of(first, data) if data or first.info['data']['source']!='csv' else None
+    run = blend_runs(loaded, out or free_folder('blend'), given, digits)
+    verdict = _blend_verdict(run, loaded)
+    if not json: say(summary_text(run)+('\n'+_line('verdict', _filled(verdict)) if verdict else ''))
+    return answer_blend(run, verdict)
 
 # %% ../nbs/cli.ipynb #aeb9280b
 @app.command('report')

@@ -193,7 +193,7 @@ def test_a_failure_in_a_fresh_process(tmp_path):
 
 
 def test_an_interrupted_command_answers_nothing(root):
-    with patch("digit_recognizer.runs.folder.load_run", side_effect=KeyboardInterrupt):
+    with patch("digit_recognizer.runs.entries.load_run", side_effect=KeyboardInterrupt):
         assert typed("compare", "x", "y", "--json") == (130, "", "interrupted\n")
 
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['find_runs', 'Ranked', 'pair_p_value', 'rank_runs', 'ranking_table', 'selection_optimism', 'ranking_verdict',
-           'corrected_t_test', 'recipes_verdict']
+           'corrected_t_test', 'recipes_verdict', 'recipe_groups', 'recipes_table']
 
 # %% ../../nbs/analysis/ranking.ipynb #c26b969e
 import os
@@ -17,11 +17,13 @@ from typing import Any
 import numpy as np
 
 # %% ../../nbs/analysis/ranking.ipynb #dc6511c6
-from .compare import LEVEL, compare
+from .compare import LEVEL, compare, special_sections
 from ..core.docments import add_docments
 from ..core.files import InputError
+from ..core.recipe import BEFORE, FIELDS, RECIPES
 from ..evaluate import Score
 from ..runs.folder import Run, is_finished, load_run
+from ..runs.sweep import summary
 
 # %% ../../nbs/analysis/ranking.ipynb #a731b0d8
 def _run_folders(
@@ -38,7 +40,7 @@ def _load_whole(
 )->Run:
     "Load a run with its validation answers; raises `InputError` if one of the files is damaged."
     run = load_run(folder)
-    run.validation
+    if run.info['scores']['validation']: run.validation
     return run
 
 # %% ../../nbs/analysis/ranking.ipynb #d602c93d
@@ -62,7 +64,7 @@ class Ranked:
     "A run in a ranking, and how it compares with the best."
     name:str           # its folder, as seen from the one that holds all
     run:Run
-    score:Score        # on its own validation digits
+    score:Score|None   # on its own validation digits; None where it held out none
     verdict:str        # what the comparison with the best says, in a few words
     shared:int         # validation digits in common with the best; of the best itself, all
     p_value:float|None=None # of McNemar's test against the best, corrected; None where there is none
@@ -111,7 +113,12 @@ def rank_runs(
     runs:list, # finished runs, at least one
 )->list[Ranked]: # best first
     "Sort runs by the lower end of their interval, and compare each with the best."
-    order = sorted(zip(_names(runs), runs), key=lambda pair: (-_score(pair[1]).interval()[0], pair[0]))
+    named = list(zip(_names(runs), runs))
+    scored = [pair for pair in named if pair[1].info['scores']['validation']]
+    unscored = [Ranked(*pair, None, 'held out no validation digits', 0)
+                for pair in named if pair not in scored]
+    if not scored: return unscored
+    order = sorted(scored, key=lambda pair: (-_score(pair[1]).interval()[0], pair[0]))
     prints = [run.info['data']['fingerprint'] for _, run in order]
     main = max(prints, key=prints.count) # the digits that most runs learnt from
     alike = [pair for pair, fingerprint in zip(order, prints) if fingerprint==main]
@@ -119,18 +126,20 @@ def rank_runs(
     first = Ranked(name, best, _score(best), 'the best', _score(best).n)
     return [first, *(_ranked(name, run, best, len(alike)) for name, run in others),
             *(Ranked(*pair, _score(pair[1]), 'learnt from other digits', 0)
-              for pair, fingerprint in zip(order, prints) if fingerprint!=main)]
+              for pair, fingerprint in zip(order, prints) if fingerprint!=main), *unscored]
 
 # %% ../../nbs/analysis/ranking.ipynb #3be14994
 def ranking_table(
     ranked:list, # from `rank_runs`
 )->Any: # DataFrame: run, recipe, seed, n, errors, accuracy, low, high, cpu_seconds, verdict; fractions
-    "A ranking as a table."
+    "A ranking as a table; a run without a score has empty cells."
     import pandas as pd
+    def counted(s):
+        low, high = s.interval()
+        return {'n': s.n, 'errors': s.errors, 'accuracy': s.acc, 'low': low, 'high': high}
     return pd.DataFrame([{
         'run': r.name, 'recipe': r.run.info['recipe']['name'], 'seed': r.run.info['recipe']['seed'],
-        'n': r.score.n, 'errors': r.score.errors, 'accuracy': r.score.acc,
-        **dict(zip(('low', 'high'), r.score.interval())),
+        **(counted(r.score) if r.score else {}),
         'cpu_seconds': r.run.info['training']['cpu_seconds'], 'verdict': r.verdict} for r in ranked])
 
 # %% ../../nbs/analysis/ranking.ipynb #990bfe46
@@ -213,6 +222,45 @@ def recipes_verdict(
                f"No evidence that {best} is better than any other recipe.")
     single = any(len(runs)==1 for runs in groups.values())
     return verdict + ' One seed judges networks, not recipes; try more with --seeds.'*single
+
+# %% ../../nbs/analysis/ranking.ipynb #5b283fde
+def _recipe_label(
+    run:Run, # of one network
+)->str: # such as 'fast epochs=6'
+    "A named recipe and what was changed in it, but for the seed."
+    recipe = {**BEFORE, **run.info['recipe']}
+    name = recipe['name'].removesuffix('-changed')
+    if name not in RECIPES: return name
+    changed = (f'{field}={recipe[field]}' for field in FIELDS if field in recipe and field!='seed'
+               and recipe[field]!=getattr(RECIPES[name], field))
+    return ' '.join([name, *changed])
+
+# %% ../../nbs/analysis/ranking.ipynb #54fde8d1
+def recipe_groups(
+    runs:list, # of Run
+)->dict: # recipe -> seed -> Run; those with several seeds, trained on the digits that most runs have
+    "Runs by their recipes."
+    single = [run for run in runs if run.info['scores']['validation']
+              and not {'members', 'blend'} & run.info.keys()]
+    prints = [run.info['data']['fingerprint'] for run in single]
+    groups:dict = {}
+    for run, fingerprint in zip(single, prints):
+        if fingerprint!=max(prints, key=prints.count): continue
+        extra = ''.join(f' with {name}' for name in special_sections(run) if name!='val')
+        name = _recipe_label(run)+extra
+        same = all(special_sections(run)==special_sections(one) for one in groups.get(name, {}).values())
+        if not same: name += f' ({run.folder.resolve().name})'
+        groups.setdefault(name, {}).setdefault(run.info['recipe']['seed'], run)
+    return {name: group for name, group in groups.items() if len(group)>1}
+
+# %% ../../nbs/analysis/ranking.ipynb #40486f68
+def recipes_table(
+    groups:dict, # from `recipe_groups`
+)->Any: # DataFrame, as of `runs.sweep.summary`, best first
+    "Mean and standard deviation of each recipe over its seeds."
+    runs = {f'{name}-seed={seed}': run for name, group in groups.items() for seed, run in group.items()}
+    table = summary(runs, {name: run.info['scores'] for name, run in runs.items()})
+    return table.sort_values('accuracy', ascending=False, ignore_index=True)
 
 # %% ../../nbs/analysis/ranking.ipynb #d5ef4715
 add_docments(__name__)

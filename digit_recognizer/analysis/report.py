@@ -30,7 +30,7 @@ from ..core.predict import predict
 from ..core.recipe import BEFORE, FIELDS, RECIPES
 from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
-from ..runs.folder import CODE, Run, load_run
+from ..runs.folder import CODE, Run, check_has_model, load_run
 
 # %% ../../nbs/analysis/report.ipynb #a0ed4f36
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,21 @@ def _corrections_text(
     return (f" {len(corrections):,} labels were corrected by a person who saw which ones a model doubts, "
             "which makes this score a little too kind.")
 
+# %% ../../nbs/analysis/report.ipynb #55db174f
+def _blend_text(
+    run:Run, # a finished run
+)->str: # empty for a run that is not a blend
+    "How a blend's weights were chosen, and what follows for its score."
+    if 'blend' not in run.info: return ''
+    about = run.info['blend']
+    weights = ', '.join(f"{e['name']} {e['weight']:.3f}" for e in about['entries'])
+    files = [e['name'] for e in about['entries'] if e['kind']=='file']
+    fair = ''
+    if files: fair = f" That is fair only if the model behind {files[0]} did not learn from these digits."
+    how = {'fitted': "fitted on these digits, but each is judged with weights that were fitted on other ones",
+           'equal': "equal", 'given': "given by hand; if these digits chose them, the score is too kind"}
+    return f" It is a blend, with the weights {weights}. They were {how[about['weights']]}.{fair}"
+
 # %% ../../nbs/analysis/report.ipynb #82fd8b4e
 def _score_section(
     run:Run, # a finished run
@@ -103,7 +118,7 @@ def _score_section(
             "that of the seed: another seed of the same recipe makes some ten mistakes in 8,400 more or "
             "less. Nor does it cover other writers: the writers of these digits are on both sides of the "
             "split. No digit counted here was trained on by the network that read it.")
-    return Section('Score', text+_corrections_text(run), table)
+    return Section('Score', text+_corrections_text(run)+_blend_text(run), table)
 
 # %% ../../nbs/analysis/report.ipynb #68c4199d
 def _copies_text(
@@ -266,7 +281,8 @@ def _corruptions_section(
     who:str,       # the subject of the first sentence
 )->Section:
     "The accuracy on corrupted digits."
-    rows = single.validation['rows'][:max(ROBUSTNESS_DIGITS//single.info['recipe']['views'], 200)]
+    most = 0 if 'blend' in single.info else ROBUSTNESS_DIGITS//single.info['recipe']['views']
+    rows = single.validation['rows'][:max(most, 200)]
     table = robustness(single.model, digits.x[rows], digits.y[rows])
     text = (f"{who} reads the first {len(rows):,} validation digits under {len(CORRUPTIONS)} corruptions, "
             "each at several strengths. The dotted line is the accuracy on the unchanged digits.")
@@ -309,7 +325,8 @@ def report_sections(
     sections = [_score_section(run), _copies_section(leaked, run),
                 _agreement_section(run) if members else None, _confusion_section(run),
                 _mistakes_section(run, digits), _calibration_section(run), _risk_section(run),
-                _thresholds_section(run), *stress, None if members else _curves_section(run)]
+                _thresholds_section(run), *stress,
+                None if members or 'blend' in run.info else _curves_section(run)]
     return [section for section in sections if section is not None]
 
 # %% ../../nbs/analysis/report.ipynb #e81245cf
@@ -421,11 +438,23 @@ def _recipe_words(
     base = base if base in RECIPES else 'fast'
     return base, {k: v for k, v in recipe.items() if k in FIELDS and k!='seed' and getattr(RECIPES[base], k)!=v}
 
+# %% ../../nbs/analysis/report.ipynb #73bec9ef
+def _blend_command(
+    run:Run, # a blend
+)->str: # words for a terminal
+    "The command that repeats a blend, from entries in the folder where it is given."
+    about = run.info['blend']
+    words = ['digit_recognizer blend', *(shell_quote(e['name']) for e in about['entries']), '--out OUT']
+    weights = ','.join(f"{e['weight']:g}" for e in about['entries'])
+    if about['weights']=='given': words.append(f'--weights {weights}')
+    return ' '.join(words)
+
 # %% ../../nbs/analysis/report.ipynb #74200a43
 def command_for(
     run:Run, # a finished run
 )->str: # words for a terminal
     "The command that repeats a run."
+    if 'blend' in run.info: return _blend_command(run)
     recipe, data = run.info['recipe'], run.info['data']
     name, changed = _recipe_words({**BEFORE, **recipe})
     words = ['digit_recognizer run', f'--recipe {name}', f"--seed {recipe['seed']}"]
@@ -444,7 +473,11 @@ def _check_report(
 ):
     "Raise `InputError` if the report exists, the run is not complete, or the digits are not its own."
     check_new_file(path)
+    check_has_model(run)
+    if not run.info['scores']['validation']:
+        raise InputError(f"{run.folder}: held out no validation digits, which the report needs")
     for name in ('validation.npz', 'curve.csv', 'model.keras'):
+        if name=='curve.csv' and 'blend' in run.info: continue
         if not (run.folder/name).is_file():
             raise InputError(f"{run.folder}: holds no {name}, which the report needs; make the run again")
     fingerprint = run.info['data']['fingerprint']
@@ -478,7 +511,9 @@ def _heading_values(
     "What stands above the report."
     recipe, data = info['recipe'], info['data']
     many = f"{len(info['members'])} members, " if 'members' in info else ''
-    return {'title': f"{recipe['name']}, {many}seed {recipe['seed']}: a run of digit_recognizer",
+    made = f"{many}seed {recipe['seed']}"
+    if 'blend' in info: made = ', '.join(e['name'] for e in info['blend']['entries'])
+    return {'title': f"{recipe['name']}, {made}: a run of digit_recognizer",
             'what': f"{data['source']} digits, {data['labelled']:,} labelled and {data['held_out']:,} "
                     f"to predict; made {info['created'][:10]}"}
 
@@ -490,8 +525,10 @@ def _reproduction_values(
     from markupsafe import Markup
     info = run.info
     data = {f'data: {k}': len(v) if k=='corrections' else v for k, v in info['data'].items() if k!='copies'}
-    code = run.read(CODE).decode() if 'code' in info['recipe'] else None
-    return {'command': command_for(run), 'recipe': Markup(_value_table(info['recipe'])), 'code': code,
+    code = run.read(CODE).decode() if 'code' in info['recipe'] and 'blend' not in info else None
+    recipe = {e['name']: f"weight {e['weight']:.3f}, SHA-256 {e['sha256']}" for e in info['blend']['entries']
+              } if 'blend' in info else info['recipe']
+    return {'command': command_for(run), 'recipe': Markup(_value_table(recipe)), 'code': code,
             'facts': Markup(_value_table({**data, **info['environment'], 'made': info['created']}))}
 
 # %% ../../nbs/analysis/report.ipynb #d6ae3cfe

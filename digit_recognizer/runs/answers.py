@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Box', 'ANSWERS', 'Answer', 'ErrorAnswer', 'to_json', 'CheckAnswer', 'FindingAnswer', 'VerifyAnswer', 'CompareAnswer',
            'answer_compare', 'PredictAnswer', 'DigitAnswer', 'LineAnswer', 'InkAnswer', 'PictureAnswer', 'ReadAnswer',
-           'answer_page', 'RunAnswer', 'answer_run', 'RankedAnswer', 'RunsAnswer', 'answer_ranked']
+           'answer_page', 'RunAnswer', 'answer_run', 'BlendAnswer', 'answer_blend', 'RankedAnswer', 'RecipeAnswer',
+           'RunsAnswer', 'answer_ranked']
 
 # %% ../../nbs/runs/answers.ipynb #8cab0dd6
 import json
@@ -13,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 # %% ../../nbs/runs/answers.ipynb #195b4213
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, UnsetType
 
 # %% ../../nbs/runs/answers.ipynb #f3002fe5
 from ..core.docments import add_docments
-from .records import (Count, CopiesRecord, MemberRecord, RecipeRecord, RunRecord,
-                                           ScoreRecord, Share, TrainingRecord)
+from .records import (BlendEntryRecord, CopiesRecord, Count, MemberRecord,
+                                           RecipeRecord, RunRecord, ScoreRecord, Share, TrainingRecord)
 
 # %% ../../nbs/runs/answers.ipynb #8b718d52
 class Answer(Struct, frozen=True, tag_field='schema'):
@@ -63,8 +64,8 @@ class VerifyAnswer(Answer, frozen=True, tag='digit_recognizer/verify/1'):
 # %% ../../nbs/runs/answers.ipynb #075e8d49
 class CompareAnswer(Answer, frozen=True, tag='digit_recognizer/compare/1'):
     "What `compare` answers."
-    a:str # name of the first run
-    b:str # name of the second run
+    a:str # name of the first run or file
+    b:str # name of the second run or file
     n:Count # digits that both predicted
     only_a:Count # digits that the first alone misread
     only_b:Count # digits that the second alone misread
@@ -76,15 +77,16 @@ class CompareAnswer(Answer, frozen=True, tag='digit_recognizer/compare/1'):
     better:Literal['a', 'b']|None # null where there is not enough evidence
     verdict:str # the same in a sentence
     remark:str # what the comparison cannot tell; often empty
+    digits:Literal['validation', 'held out'] # which digits were compared
 
 # %% ../../nbs/runs/answers.ipynb #ef78da64
 def answer_compare(
     c:Any, # a Comparison
 )->CompareAnswer:
-    "A comparison of two runs as an answer."
+    "A comparison as an answer."
     difference, low, high = c.difference()
     return CompareAnswer(True, c.a, c.b, c.n, c.only_a, c.only_b, c.both, c.p_value, difference, low, high,
-                         c.better, c.verdict(), c.remark)
+                         c.better, c.verdict(), c.remark, c.digits)
 
 # %% ../../nbs/runs/answers.ipynb #23fce318
 class PredictAnswer(Answer, frozen=True, tag='digit_recognizer/predict/1'):
@@ -169,7 +171,7 @@ class RunAnswer(Answer, frozen=True, tag='digit_recognizer/run/1'):
     submission:str # the file to upload
     report:str|None # the HTML page; null where there is none
     recipe:RecipeRecord
-    validation:ScoreRecord # accuracy, low and high are fractions; low and high are its 95 % interval
+    validation:ScoreRecord|None # fractions; low and high are its 95 % interval; null without such digits
     held_out:ScoreRecord|None # null where the labels of the digits to predict are not known
     training:TrainingRecord # the cost
     members:list[MemberRecord] # of several networks; empty for one
@@ -188,6 +190,32 @@ def answer_run(
         validation=record.scores.validation, held_out=record.scores.held_out, training=record.training,
         members=record.members or [], rehearsal=record.data.rehearsal, copies=record.data.copies)
 
+# %% ../../nbs/runs/answers.ipynb #fd442756
+class BlendAnswer(Answer, frozen=True, tag='digit_recognizer/blend/1'):
+    "What `blend` answers."
+    folder:str # of the blend
+    submission:str # the file to upload
+    weights:Literal['fitted', 'equal', 'given']
+    fitted_on:Count # validation digits; 0 where the weights were not fitted
+    entries:list[BlendEntryRecord] # runs and files, each with its weight
+    validation:ScoreRecord|None # with weights that were fitted on other digits; null without shared digits
+    held_out:ScoreRecord|None # null where the labels of the digits to predict are not known
+    verdict:str # is the blend better than its best run? empty where that cannot be tested
+    rehearsal:bool # did a model learn from MNIST? then its score is not a leaderboard claim
+
+# %% ../../nbs/runs/answers.ipynb #eaa82fa6
+def answer_blend(
+    run:Any,     # a Run that is a blend
+    verdict:str, # of the comparison with its best run
+)->BlendAnswer:
+    "A blend as an answer."
+    record = msgspec.convert(run.info, RunRecord, str_keys=True)
+    scores, about = record.scores, record.blend
+    assert not isinstance(about, UnsetType)
+    return BlendAnswer(True, str(run.folder), str(run.folder/'submission.csv'), about.weights,
+                       about.fitted_on, about.entries, scores.validation, scores.held_out, verdict,
+                       record.data.rehearsal)
+
 # %% ../../nbs/runs/answers.ipynb #b6943e47
 class RankedAnswer(Struct, frozen=True):
     "A run in the ranking of `runs`."
@@ -195,12 +223,23 @@ class RankedAnswer(Struct, frozen=True):
     folder:str
     recipe:RecipeRecord
     members:Count # networks; 1 for a run of one
-    validation:ScoreRecord # on its own validation digits; out of fold for several networks
+    validation:ScoreRecord|None # on its own validation digits; out of fold for several networks
     training:TrainingRecord # the cost
     shared:Count # validation digits in common with the best run; of the best itself, all
     p_value:Share|None # of McNemar's test against the best, corrected; null for the best, and without a test
     worse:bool # significantly worse than the best?
     verdict:str # the same in a few words
+
+# %% ../../nbs/runs/answers.ipynb #963215df
+class RecipeAnswer(Struct, frozen=True):
+    "A recipe over several seeds; all accuracies are fractions."
+    recipe:str # its name and what was changed in it
+    seeds:Count
+    digits:Count # validation digits of each run
+    accuracy:Share # the mean
+    sd:float # the standard deviation over the seeds
+    lowest:Share
+    highest:Share
 
 # %% ../../nbs/runs/answers.ipynb #a888eb4b
 class RunsAnswer(Answer, frozen=True, tag='digit_recognizer/runs/1'):
@@ -209,6 +248,8 @@ class RunsAnswer(Answer, frozen=True, tag='digit_recognizer/runs/1'):
     runs:list[RankedAnswer] # best first
     errors:list[str] # a message for each run that could not be read
     verdict:str # what can be claimed of the best; empty without a run
+    recipes:list[RecipeAnswer] # those that several runs have, with several seeds; best first
+    recipes_verdict:str # what can be claimed of the best recipe; empty without two of them
 
 # %% ../../nbs/runs/answers.ipynb #3ecda746
 def answer_ranked(
@@ -221,8 +262,9 @@ def answer_ranked(
                         ranked.worse, ranked.verdict)
 
 # %% ../../nbs/runs/answers.ipynb #cba2585e
-ANSWERS = {'check': CheckAnswer, 'compare': CompareAnswer, 'error': ErrorAnswer, 'predict': PredictAnswer,
-           'read': ReadAnswer, 'run': RunAnswer, 'runs': RunsAnswer, 'verify': VerifyAnswer}
+ANSWERS = {'blend': BlendAnswer, 'check': CheckAnswer, 'compare': CompareAnswer, 'error': ErrorAnswer,
+           'predict': PredictAnswer, 'read': ReadAnswer, 'run': RunAnswer, 'runs': RunsAnswer,
+           'verify': VerifyAnswer}
 
 # %% ../../nbs/runs/answers.ipynb #cf24fd2d
 add_docments(__name__)

@@ -33,7 +33,7 @@ from ..core.network import NetworkModel, parse_network
 from ..core.predict import predict
 from ..data import load_embedded
 from ..images.normalise import NORMALISER
-from .folder import Run, load_run, pretrained_run
+from .folder import Run, check_has_model, load_run, pretrained_run
 from .models import (check_shapes, failure_reason, load_model, read_checksum, read_model,
                                           read_object)
 
@@ -249,6 +249,7 @@ def describe_model(
             'normaliser': NORMALISER, # version of digit_recognizer.images.normalise, for drawings
             'temperature': run.info.get('temperature'), # inside the model
             'data': {key: data.get(key) for key in ('source', 'fingerprint', 'rehearsal')},
+            **({'blend': run.info['blend']} if 'blend' in run.info else {}),
             'recipe': run.info['recipe'], 'validation': scores['validation'], 'digit_recognizer': __version__}
 
 # %% ../../nbs/runs/export.ipynb #ff8f4c66
@@ -427,6 +428,7 @@ def fastest_file(
     run:Run, # a finished run
 )->Path: # model.tflite, model.keras or network.json
     "The file to predict many digits with; it is not read, so its checksum is not compared yet."
+    check_has_model(run)
     lite, net = run.folder/FORMATS['litert'][0], network_file(run)
     if lite.exists() and find_spec('ai_edge_litert'): return lite
     return net if net and not find_spec('tensorflow') else run.folder/'model.keras'

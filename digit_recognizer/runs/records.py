@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Count', 'Share', 'Seconds', 'Sha256', 'Corrections', 'Scalar', 'RecipeRecord', 'ScoreRecord', 'ScoresRecord',
-           'CopiesRecord', 'DataRecord', 'TeachersRecord', 'TrainingRecord', 'MemberRecord', 'SubmissionRecord',
-           'RunRecord', 'SettingsRecord', 'PlanRecord', 'check_facts', 'record_checksum']
+           'CopiesRecord', 'DataRecord', 'TeachersRecord', 'TrainingRecord', 'MemberRecord', 'BlendEntryRecord',
+           'BlendRecord', 'SubmissionRecord', 'RunRecord', 'SettingsRecord', 'PlanRecord', 'check_facts',
+           'record_checksum']
 
 # %% ../../nbs/runs/records.ipynb #497d06ea
 import hashlib
@@ -46,7 +47,7 @@ class ScoreRecord(Struct):
 # %% ../../nbs/runs/records.ipynb #03668a12
 class ScoresRecord(Struct):
     "How well a run went."
-    validation:ScoreRecord
+    validation:ScoreRecord|None # None where no digit was held out
     held_out:ScoreRecord|None=None # None where the labels are not known
 
 # %% ../../nbs/runs/records.ipynb #b01df17d
@@ -117,6 +118,26 @@ class MemberRecord(Struct):
     validation:ScoreRecord
     held_out:ScoreRecord|None=None
 
+# %% ../../nbs/runs/records.ipynb #d010861b
+class BlendEntryRecord(Struct):
+    "What a blend says about one of its entries."
+    name:str # of a folder or file
+    kind:Literal['run', 'file']
+    sha256:Sha256 # of the file; of a run, the checksum of its record
+    weight:Share
+    recipe:str|None=None # None for a file
+    seed:Count|None=None
+    members:Count=1
+    validation:ScoreRecord|None=None # by itself, on the validation digits of the blend
+
+# %% ../../nbs/runs/records.ipynb #e9ff081a
+class BlendRecord(Struct):
+    "How a blend was made."
+    weights:Literal['fitted', 'equal', 'given']
+    entries:Annotated[list[BlendEntryRecord], Meta(min_length=2)]
+    fitted_on:Count=0 # validation digits; 0 where the weights were not fitted
+    fold_weights:list[list[Share]]=[] # weights that were fitted without each fold
+
 # %% ../../nbs/runs/records.ipynb #6d2f4449
 class SubmissionRecord(Struct):
     "A submission to Kaggle."
@@ -140,6 +161,7 @@ class RunRecord(Struct):
     split:dict[str, Scalar]={}
     temperature:Annotated[float, Meta(gt=0, le=1000)]=1.
     members:Annotated[list[MemberRecord], Meta(min_length=2)]|UnsetType=UNSET
+    blend:BlendRecord|UnsetType=UNSET
     files:dict[str, Sha256]={} # name -> checksum
     submissions:list[SubmissionRecord]=[]
     checksum:Sha256|None=None # of all but itself and the submissions
