@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 # %% ../../nbs/runs/answers.ipynb #f3002fe5
 from ..core.docments import add_docments
-from .records import (Count, CopiesRecord, MemberRecord, RecipeRecord, RunRecord,
+from .records import (Count, CopiesRecord, ExtraRecord, MemberRecord, PseudoRecord, RecipeRecord, RunRecord,
                                            ScoreRecord, Share, TrainingRecord)
 
 # %% ../../nbs/runs/answers.ipynb #8b718d52
@@ -169,12 +169,14 @@ class RunAnswer(Answer, frozen=True, tag='digit_recognizer/run/1'):
     submission:str # the file to upload
     report:str|None # the HTML page; null where there is none
     recipe:RecipeRecord
-    validation:ScoreRecord # accuracy, low and high are fractions; low and high are its 95 % interval
+    validation:ScoreRecord|None # fractions, low and high of the 95 % interval; null where all labelled digits were trained on
     held_out:ScoreRecord|None # null where the labels of the digits to predict are not known
     training:TrainingRecord # the cost
     members:list[MemberRecord] # of several networks; empty for one
     rehearsal:bool # did the model learn from MNIST? then its score is not a leaderboard claim
     copies:CopiesRecord|None # digits to predict that are copies of labelled ones; null if not searched
+    extra:list[ExtraRecord] # labelled digits for training alone; empty without --extra
+    pseudo:PseudoRecord|None # answers of a run that served as labels; null without --pseudo
 
 # %% ../../nbs/runs/answers.ipynb #365a7f8c
 def answer_run(
@@ -186,7 +188,8 @@ def answer_run(
         ok=True, folder=str(run.folder), submission=str(run.folder/'submission.csv'),
         report=str(report) if report.is_file() else None, recipe=record.recipe,
         validation=record.scores.validation, held_out=record.scores.held_out, training=record.training,
-        members=record.members or [], rehearsal=record.data.rehearsal, copies=record.data.copies)
+        members=record.members or [], rehearsal=record.data.rehearsal, copies=record.data.copies,
+        extra=record.data.extra or [], pseudo=record.data.pseudo or None)
 
 # %% ../../nbs/runs/answers.ipynb #b6943e47
 class RankedAnswer(Struct, frozen=True):
@@ -195,7 +198,7 @@ class RankedAnswer(Struct, frozen=True):
     folder:str
     recipe:RecipeRecord
     members:Count # networks; 1 for a run of one
-    validation:ScoreRecord # on its own validation digits; out of fold for several networks
+    validation:ScoreRecord|None # on its own validation digits; out of fold for several networks; null without a score
     training:TrainingRecord # the cost
     shared:Count # validation digits in common with the best run; of the best itself, all
     p_value:Share|None # of McNemar's test against the best, corrected; null for the best, and without a test
