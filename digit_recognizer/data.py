@@ -98,7 +98,7 @@ class Digits:
     source:str             # `embedded`, `standard` or `csv`
     path:Path|None=None    # the folder or zip that it was read from
     corrections:dict=field(default_factory=dict) # row -> label that a person corrected
-    extra:tuple=()         # of `runs.extra.ExtraDigits`, for training alone; the fingerprint leaves them out
+    extra:tuple=()         # of `ExtraDigits`, for training alone; not in the fingerprint
 
     def __post_init__(self):
         check_images('x', self.x)
@@ -113,8 +113,9 @@ class Digits:
 
     @cached_property
     def rehearsal(self)->bool: # can a model have seen Kaggle's answers?
-        "True for the embedded digits, and for files or extra digits with images of MNIST that are not Kaggle's."
-        return self.source!='csv' or any(e.rehearsal for e in self.extra) or holds_answers(self.x)
+        "True for the embedded digits, and for files with labelled images of MNIST that are not Kaggle's."
+        return (self.source!='csv' or any(e.rehearsal for e in self.extra)
+                or holds_answers(self.x))
 
     @cached_property
     def copies(self)->dict: # as of `copies_summary`
@@ -124,7 +125,8 @@ class Digits:
     def __repr__(self):
         known = 'labels known' if self.y_test is not None else 'labels unknown'
         more = ''.join(f', {len(e.x):,} {e.kind}' for e in self.extra)
-        return f"Digits({self.source}: {len(self.x):,} labelled, {len(self.x_test):,} held out, {known}{more})"
+        sizes = f"{len(self.x):,} labelled, {len(self.x_test):,} held out"
+        return f"Digits({self.source}: {sizes}, {known}{more})"
 
     def _repr_html_(self):
         counts, known = count_labels(self.y), 'unknown' if self.y_test is None else 'known'

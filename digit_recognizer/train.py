@@ -81,7 +81,7 @@ def _progress(
 class Fit:
     "A trained network and how it came about."
     model:keras.Model  # holds the kept weights
-    curve:pd.DataFrame # columns epoch, loss, accuracy, lr, seconds, cpu_seconds; with validation also val_loss, val_accuracy
+    curve:pd.DataFrame # epoch, loss, accuracy, (val_loss, val_accuracy,) lr, seconds, cpu_seconds
     recipe:Recipe      # what it was trained by
     kept_epoch:int     # the epoch whose weights were kept, from 1
     teachers:tuple=()  # a Fit for each network that taught it

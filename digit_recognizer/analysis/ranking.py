@@ -62,7 +62,7 @@ class Ranked:
     "A run in a ranking, and how it compares with the best."
     name:str           # its folder, as seen from the one that holds all
     run:Run
-    score:Score|None   # on its own validation digits; None where all labelled digits were trained on
+    score:Score|None   # on its own validation digits; None without any
     verdict:str        # what the comparison with the best says, in a few words
     shared:int         # validation digits in common with the best; of the best itself, all
     p_value:float|None=None # of McNemar's test against the best, corrected; None where there is none
@@ -111,7 +111,8 @@ def _unscored(
     pairs:list, # name and Run, without validation digits
 )->list: # of Ranked, by name
     "Runs that cannot be ranked."
-    return [Ranked(name, run, None, 'no score: all labelled digits were trained on', 0) for name, run in pairs]
+    why = 'no score: all labelled digits were trained on'
+    return [Ranked(name, run, None, why, 0) for name, run in pairs]
 
 # %% ../../nbs/analysis/ranking.ipynb #f21a3953
 def rank_runs(
@@ -119,7 +120,8 @@ def rank_runs(
 )->list[Ranked]: # best first
     "Sort runs by the lower end of their interval, and compare each with the best."
     named = list(zip(_names(runs), runs))
-    scored, unscored = ([pair for pair in named if bool(pair[1].info['scores']['validation'])==wanted] for wanted in (True, False))
+    unscored = [pair for pair in named if not pair[1].info['scores']['validation']]
+    scored = [pair for pair in named if pair not in unscored]
     if not scored: return _unscored(unscored)
     order = sorted(scored, key=lambda pair: (-_score(pair[1]).interval()[0], pair[0]))
     prints = [run.info['data']['fingerprint'] for _, run in order]

@@ -54,7 +54,8 @@ class Recorder(keras.callbacks.Callback):
         lr = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         metrics = {name: logs[name] for name in _METRICS if name in logs}
         self.rows.append({'epoch': epoch+1, **metrics, 'lr': lr, **cost})
-        if 'val_accuracy' in logs and best_epoch(self.rows)==epoch+1: self.best_weights = self.model.get_weights()
+        if 'val_accuracy' in metrics and best_epoch(self.rows)==epoch+1:
+            self.best_weights = self.model.get_weights()
 
 # %% ../../nbs/core/checkpoint.ipynb #0ea400af
 STATE = 'state.json'

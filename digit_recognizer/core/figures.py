@@ -120,16 +120,17 @@ def _curve_title(
     curve:Any, # DataFrame, as for `plot_curve`
 )->str:
     "What a learning curve shows."
-    if 'val_accuracy' not in curve: return f"Training accuracy ends at {curve.accuracy.iloc[-1]:.2%}; no validation"
+    if 'val_accuracy' not in curve:
+        return f"Without validation: training accuracy ends at {curve.accuracy.iloc[-1]:.2%}"
     best = curve.loc[curve.val_accuracy.idxmax()]
     return f"Validation accuracy peaks at {best.val_accuracy:.2%} in epoch {best.epoch:.0f} of {len(curve)}"
 
 # %% ../../nbs/core/figures.ipynb #1632c476
 def plot_curve(
-    curve:Any,    # DataFrame with columns epoch, loss, accuracy, lr and, with validation, val_loss and val_accuracy
+    curve:Any,    # DataFrame: epoch, loss, accuracy, lr and, with validation, val_loss and val_accuracy
     title:str='', # stands above; by default the best epoch
 )->Any: # plotly Figure with three panels
-    "Learning curves: loss, accuracy and learning rate against the epoch; those of validation where there are any."
+    "Learning curves: loss, accuracy and learning rate against the epoch."
     from plotly.subplots import make_subplots
     panels = ['loss', 'accuracy', 'learning rate']
     fig = make_subplots(1, 3, subplot_titles=panels, horizontal_spacing=.13)
@@ -137,7 +138,8 @@ def plot_curve(
         fig.add_scatter(x=curve.epoch.tolist(), y=curve[column].tolist(), name=name, mode='lines+markers',
                         line_color=color, legendgroup=name, showlegend=panel==1, row=1, col=panel)
     fig.update_xaxes(title_text='epoch').update_yaxes(tickformat='.1%', row=1, col=2)
-    return fig.update_layout(template='simple_white', title=title or _curve_title(curve), height=380, margin_t=90,
+    title = title or _curve_title(curve)
+    return fig.update_layout(template='simple_white', title=title, height=380, margin_t=90,
                              legend=dict(orientation='h', y=-.25))
 
 # %% ../../nbs/core/figures.ipynb #828c21ba

@@ -126,7 +126,7 @@ class Recipe:
     precision:str='auto'       # of the arithmetic in training, one of `PRECISIONS`
     teachers:int=0             # networks whose averaged probabilities are learnt, not labels; 0 to 100
     teacher:str='best'         # the recipe of the teachers, one of `TEACHERS`
-    val:float=.2               # fraction of the labelled digits kept for validation, 0 to below 1; 0 gives no score
+    val:float=.2               # fraction of the labelled digits kept for validation, 0 (no score) to below 1
     stratify:bool=True         # equal shares of each digit in training and validation?
     seed:int=0                 # drives split, order, augmentation, weights and dropout; 0 or more
 

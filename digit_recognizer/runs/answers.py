@@ -17,7 +17,8 @@ from msgspec import Meta, Struct
 
 # %% ../../nbs/runs/answers.ipynb #f3002fe5
 from ..core.docments import add_docments
-from .records import (Count, CopiesRecord, ExtraRecord, MemberRecord, PseudoRecord, RecipeRecord, RunRecord,
+from .records import (Count, CopiesRecord, ExtraRecord, MemberRecord, PseudoRecord,
+                                           RecipeRecord, RunRecord,
                                            ScoreRecord, Share, TrainingRecord)
 
 # %% ../../nbs/runs/answers.ipynb #8b718d52
@@ -169,7 +170,7 @@ class RunAnswer(Answer, frozen=True, tag='digit_recognizer/run/1'):
     submission:str # the file to upload
     report:str|None # the HTML page; null where there is none
     recipe:RecipeRecord
-    validation:ScoreRecord|None # fractions, low and high of the 95 % interval; null where all labelled digits were trained on
+    validation:ScoreRecord|None # low and high: its 95 % interval; null without validation digits
     held_out:ScoreRecord|None # null where the labels of the digits to predict are not known
     training:TrainingRecord # the cost
     members:list[MemberRecord] # of several networks; empty for one
@@ -198,7 +199,7 @@ class RankedAnswer(Struct, frozen=True):
     folder:str
     recipe:RecipeRecord
     members:Count # networks; 1 for a run of one
-    validation:ScoreRecord|None # on its own validation digits; out of fold for several networks; null without a score
+    validation:ScoreRecord|None # on its own validation digits; out of fold for several; null without any
     training:TrainingRecord # the cost
     shared:Count # validation digits in common with the best run; of the best itself, all
     p_value:Share|None # of McNemar's test against the best, corrected; null for the best, and without a test

@@ -98,7 +98,9 @@ def _read_extra(
     source:Any, # a CSV, a folder with train.csv, or a tuple of images and labels
 )->tuple[np.ndarray, np.ndarray]: # uint8 (n, 28, 28) and uint8 (n,)
     "Read extra digits; raises `InputError` for the first thing wrong, also the scale."
-    if isinstance(source, tuple): return to_digits(*source, 'extra digits')
+    if isinstance(source, tuple):
+        x, y = source
+        return to_digits(x, y, 'extra digits')
     path = find_train_file(Path(source))
     x, y = read_csv(path, True)
     check_pixels(x, str(path), 1)
@@ -171,7 +173,7 @@ def _check_origin(
 ):
     "Raise `InputError` unless the run predicted the unlabelled digits of the new one."
     if any(e.kind=='pseudo' for e in digits.extra):
-        raise InputError("pseudo-labels: these digits already carry those of a run; give the answers of one run")
+        raise InputError("pseudo-labels: these digits already carry those of a run; give those of one run")
     theirs = run.info['data']['fingerprint']
     if theirs!=digits.fingerprint:
         raise InputError(f"{run.folder}: was made with other digits (fingerprint {theirs[:8]}…, not "
@@ -233,7 +235,8 @@ def extra_origin(
     digits:Digits, # of a run
 )->dict: # empty without extra digits
     "What it takes to read extra digits again; those of arrays have no path."
-    extra = [e.origin or {k: e.record[k] for k in ('source', 'sha256')} for e in digits.extra if e.kind=='extra']
+    extra = [e.origin or {k: e.record[k] for k in ('source', 'sha256')}
+             for e in digits.extra if e.kind=='extra']
     pseudo = [e.origin for e in digits.extra if e.kind=='pseudo']
     return {**({'extra': extra} if extra else {}), **({'pseudo': pseudo[0]} if pseudo else {})}
 

@@ -223,7 +223,7 @@ class Run:
     def _repr_html_(self):
         scores, cost, recipe = self.info['scores'], self.info['training'], self.info['recipe']
         facts = {name.replace('_', ' '): Score(s['n'], s['errors']) for name, s in scores.items() if s}
-        if not scores['validation']: facts = {'validation': 'none: all labelled digits were trained on', **facts}
+        if not scores['validation']: facts['validation'] = 'none: all labelled digits were trained on'
         for one in self.info['data'].get('extra', []): facts['extra digits'] = record_text('extra', one)
         if one := self.info['data'].get('pseudo'): facts['pseudo-labels'] = record_text('pseudo', one)
         facts['training'] = (f"{cost['epochs']} epochs, {cost['seconds']:.0f} s, "
@@ -461,7 +461,9 @@ def load_planned_digits(
     plan:dict,    # from `read_plan`
 )->Digits:
     "Read the digits of an interrupted run again; raises `InputError` where they have changed."
-    try: return reload_digits(*(plan.get(key) for key in ('source', 'corrections', 'fingerprint', 'extra', 'pseudo')))
+    facts = {key: plan[key] for key in ('source', 'corrections', 'fingerprint')}
+    facts |= {key: plan[key] for key in ('extra', 'pseudo') if key in plan}
+    try: return reload_digits(**facts)
     except InputError as e: raise InputError(f"{out}: {e}") from None
 
 # %% ../../nbs/runs/folder.ipynb #63365f40

@@ -105,7 +105,8 @@ def run_info(
 )->dict: # for `save_run`
     "What run.json says."
     return {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'recipe': asdict(recipe),
-            'data': data_info(digits), 'split': {**split_info, **_seen_info(digits, rows)}, 'scores': scores_info(digits, rows, proba, test),
+            'data': data_info(digits), 'split': {**split_info, **_seen_info(digits, rows)},
+            'scores': scores_info(digits, rows, proba, test),
             **sections, 'environment': describe_environment()}
 
 # %% ../../nbs/runs/pipeline.ipynb #c09e6d4b
@@ -148,8 +149,9 @@ def _train_and_write(
     "Split, train, calibrate and write; `run.json` comes last."
     check_pixels(digits.x_test, 'x_test')
     train, val = rows or split(digits.y, recipe.val, recipe.seed, recipe.stratify)
-    (x, y), held = training_digits(digits, train), (digits.x[val], digits.y[val]) if len(val) else (None, None)
-    fitted = fit(recipe, x, y, *held, progress, out/'training', strategy)
+    x, y = training_digits(digits, train)
+    x_val, y_val = (digits.x[val], digits.y[val]) if len(val) else (None, None)
+    fitted = fit(recipe, x, y, x_val, y_val, progress, out/'training', strategy)
     temperature, proba, test = _calibrate(fitted.model, digits, val, progress)
     counts = {'train': len(train), 'validation': len(val), **({'rows': 'given'} if rows else {})}
     info = run_info(digits, recipe, counts, val, proba, test,
