@@ -1565,8 +1565,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'digit_recognizer/runs/extra.py'),
                                              'digit_recognizer.runs.extra.extra_sha256': ( 'nbs/runs/extra.html#extra_sha256',
                                                                                            'digit_recognizer/runs/extra.py'),
-                                             'digit_recognizer.runs.extra.extra_text': ( 'nbs/runs/extra.html#extra_text',
-                                                                                         'digit_recognizer/runs/extra.py'),
                                              'digit_recognizer.runs.extra.record_text': ( 'nbs/runs/extra.html#record_text',
                                                                                           'digit_recognizer/runs/extra.py'),
                                              'digit_recognizer.runs.extra.training_digits': ( 'nbs/runs/extra.html#training_digits',
