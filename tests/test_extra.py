@@ -121,7 +121,7 @@ def test_verify_reads_it_all_again(whole, home):
 
 
 def test_changed_digits_are_refused(home, tmp_path):
-    "A planned run whose extra file or whose other run has changed, or is gone, says so and is left as it is."
+    "A planned run whose extra file or whose other run has changed, or is gone, says so and is left unchanged."
     shutil.copytree(home.base.folder, tmp_path / "other")
     more = shutil.copy(home.more, tmp_path / "more.csv")
     digits = with_pseudo(with_extra(load_digits(home.data), more), load_run(tmp_path / "other"), 0.8)
