@@ -269,6 +269,31 @@ def _blend_lines(
                      "with weights that were fitted on others"}
     return [_line('entries', '\n'.join(entries)), _line('weights', how[blend['weights']])]
 
+# %% ../nbs/cli.ipynb #fc2f3a75
+def _extra_lines(
+    info:dict, # of run.json
+)->list[str]: # empty without extra digits
+    "What was trained on besides the labelled digits, and what that means for the scores."
+    from digit_recognizer.runs.extra import record_text
+    data = info['data']
+    lines = [_line('extra', _filled(record_text('extra', one))) for one in data.get('extra', [])]
+    if not (pseudo := data.get('pseudo')): return lines
+    note = ("The digits to predict were trained on with guessed labels: a score on them is not about unseen "
+            "digits. Compare by validation.")
+    return [*lines, _line('pseudo', _filled(f"{record_text('pseudo', pseudo)}. {note}"))]
+
+# %% ../nbs/cli.ipynb #b0f76820
+def _unscored_line(
+    run:Any, # a finished Run without validation digits
+)->str:
+    "Why the run lacks a score, and the score of its recipe, where another run in the same folder has one."
+    from digit_recognizer.evaluate import Score
+    from digit_recognizer.runs.folder import recipe_score
+    found, says = recipe_score(run), "what the recipe is worth, a run of it with validation says"
+    if found: says = f"its recipe, in the run {found[0]}: {Score(found[1]['n'], found[1]['errors'])}"
+    return _line('validation', _filled("none: the run learnt from all labelled digits, and its confidence is "
+                                       f"not calibrated; {says}"))
+
 # %% ../nbs/cli.ipynb #d29eccb8
 def _measured(
     info:dict, # of run.json
@@ -276,8 +301,8 @@ def _measured(
     "Scores, cost and claim of a run."
     from digit_recognizer.core.copies import copies_text
     scores, cost, members = info['scores'], info['training'], 'members' in info
-    label = 'out of fold' if members else 'validation'
-    lines = [_score_line(label, scores['validation'])] if scores['validation'] else []
+    lines, judged = [], 'out of fold' if members else 'validation'
+    if scores['validation']: lines.append(_score_line(judged, scores['validation']))
     if scores['held_out']: lines.append(_score_line('held out', scores['held_out']))
     if members: lines.append(_members_line(info))
     if 'blend' in info: lines += _blend_lines(info['blend'])
@@ -286,6 +311,7 @@ def _measured(
     if taught := cost.get('teachers'):
         cost = "{seconds:.0f} s, {cpu_seconds:.0f} CPU-seconds".format(**taught)
         lines.append(_line('teachers', f"{taught['networks']}, trained before: {cost}"))
+    lines += _extra_lines(info)
     if copies := copies_text(info['data'].get('copies')): lines.append(_line('copies', copies))
     if info['data']['rehearsal']: lines.append(_rehearsal('these digits are', 'score'))
     return lines
@@ -299,7 +325,8 @@ def summary_text(
     folder = folder or run.folder
     places = {'run folder': folder, 'submission': folder/'submission.csv'}
     if (run.folder/'report.html').is_file(): places['report'] = folder/'report.html'
-    return '\n'.join(_measured(run.info)+[_line(label, escape(path)) for label, path in places.items()])
+    lines = _measured(run.info)+[_line(label, escape(path)) for label, path in places.items()]
+    return '\n'.join(lines if run.info['scores']['validation'] else [_unscored_line(run), *lines])
 
 # %% ../nbs/cli.ipynb #5e3799e4
 _Data = Annotated[str, typer.Option(
@@ -316,8 +343,8 @@ _Network = Annotated[str|None, typer.Option(
     '--network', metavar='FILE.py:FUNCTION', help="Train a network of yours: a function that returns a Keras "
                                                   "model. The file is executed.")]
 _Code = Annotated[Path|None, typer.Option(
-    '--recipe', metavar='FILE.py', help="For a run with own parts: its recipe.py, which is then executed. Read "
-                                        "it first.")]
+    '--recipe', metavar='FILE.py', help="For a run with own parts: its recipe.py, which is then executed. "
+                                        "Read it first.")]
 _Change = Annotated[list[str]|None, typer.Option(
     '--set', metavar='FIELD=VALUE', help="Change a field of the recipe, such as epochs=3; can be repeated. "
                                          f"Fields: {', '.join(FIELDS)}.")]
@@ -344,6 +371,17 @@ _Corrections = Annotated[Path|None, typer.Option(
 _RunOut = Annotated[Path|None, typer.Option(
     help='The run folder to make; by default the first free name in runs/.')]
 _Report = Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]
+
+# %% ../nbs/cli.ipynb #0a04b6c3
+_Extra = Annotated[list[str]|None, typer.Option(
+    '--extra', metavar='FOLDER-OR-CSV', help="More labelled digits, in the format of Kaggle's train.csv, for "
+                                             "training alone; can be repeated.")]
+_Pseudo = Annotated[Path|None, typer.Option(
+    '--pseudo', metavar='RUN', help="Also train on the digits to predict that this finished run is "
+                                    "sure of, with its answers as labels.")]
+_Sure = Annotated[float|None, typer.Option(
+    '--sure', metavar='CONFIDENCE', help="The confidence from which an answer of --pseudo serves as a "
+                                         "label, 0.5 to 1; by default 0.99.")]
 
 # %% ../nbs/cli.ipynb #61f6b882
 def _check_run(
@@ -419,6 +457,53 @@ def _load(
     numbers = f"{len(digits.x):,} labelled, {len(digits.x_test):,} to predict"
     say(_line('digits', f"{digits.source}: {numbers}"))
     return digits
+
+# %% ../nbs/cli.ipynb #69a0d179
+def _check_pseudo(
+    pseudo:Path|None, # the run whose answers serve as labels
+    sure:float|None,  # the confidence from which they do
+)->Any: # Run, or None
+    "Read the run behind pseudo-labels; raises `InputError` for an unfinished one, or for a lone --sure."
+    from digit_recognizer.runs.extra import check_sure
+    from digit_recognizer.runs.folder import load_run
+    if sure is not None:
+        if pseudo is None: raise InputError("--sure belongs to --pseudo RUN; give both, or neither")
+        check_sure(sure, '--sure')
+    return None if pseudo is None else load_run(pseudo)
+
+# %% ../nbs/cli.ipynb #8b58b3e4
+def _add_extra(
+    digits:Any,      # Digits as loaded
+    extra:list|None, # folders and CSVs, as typed
+    behind:Any,      # the Run whose answers serve as labels, or None
+    sure:float|None, # the confidence from which they do
+)->Any: # Digits
+    "Add digits for training alone, and print their number."
+    from digit_recognizer.runs.extra import SURE, record_text, with_extra, with_pseudo
+    for source in extra or []:
+        digits = with_extra(digits, source)
+        if Path(source).is_dir() and (Path(source)/'test.csv').exists():
+            say(f"{escape(source)}: --extra takes train.csv; test.csv is ignored", err=True)
+    if behind: digits = with_pseudo(digits, behind, SURE if sure is None else sure)
+    for e in digits.extra: say(_line(e.kind, _filled(record_text(e.kind, e.record))))
+    return digits
+
+# %% ../nbs/cli.ipynb #e679663d
+def _warn_seen(
+    digits:Any,    # Digits, perhaps with pseudo-labels
+    recipe:Recipe, # of the network, or of each member
+    members:int,   # networks
+):
+    "Say so where the run behind the pseudo-labels was trained on validation digits of this one."
+    if all(e.kind!='pseudo' for e in digits.extra): return
+    import numpy as np
+    from digit_recognizer.preprocess import split
+    from digit_recognizer.runs.extra import count_seen
+    train, val = split(digits.y, recipe.val, recipe.seed, recipe.stratify)
+    rows = val if members==1 else np.concatenate([train, val]) # members together hold out all
+    if seen := count_seen(digits, rows):
+        say(f"the run behind the pseudo-labels was trained on {seen:,} of the {len(rows):,} validation "
+            "digits, so its answers can carry a little of them; the same --seed and val avoid that", err=True)
 
 # %% ../nbs/cli.ipynb #818fae4d
 def _choose(
@@ -528,7 +613,8 @@ def _train(
 @app.command('run')
 def _run(
     data:_Data='embedded', recipe:_Recipe=None, network:_Network=None, change:_Change=None, seed:_Seed=None,
-    members:_Members=1, minutes:_Minutes=None, resume:_Resume=None, corrections:_Corrections=None, dask:_Dask=None,
+    members:_Members=1, minutes:_Minutes=None, resume:_Resume=None, corrections:_Corrections=None,
+    extra:_Extra=None, pseudo:_Pseudo=None, sure:_Sure=None, dask:_Dask=None,
     workers:_Workers=None, strategy:_Strategy=None, threads:_Threads=None, deterministic:_Deterministic=False,
     out:_RunOut=None, report:_Report=True, quiet:_Quiet=False, json:_Json=False,
 )->RunAnswer:
@@ -536,23 +622,25 @@ def _run(
     began, elsewhere = perf_counter(), bool(dask or workers)
     if resume:
         others = (data!='embedded', recipe and not recipe.endswith('.py'), network, change, seed is not None,
-                  members>1, minutes is not None, corrections, threads, deterministic, out)
+                  members>1, minutes is not None, corrections, extra, pseudo, sure is not None, threads,
+                  deterministic, out)
         if any(others): raise InputError("--resume takes everything from the run's folder; give it alone, "
                                          "or with --dask, --workers or --strategy, or with the file of its "
                                          "own parts as --recipe")
         return _resume(resume, recipe, report, quiet, dask, workers, strategy, json)
     _set_backend(threads, deterministic, elsewhere)
     _check_run(members, minutes, strategy, elsewhere, out)
-    changes = _run_changes(change, seed, minutes)
+    changes, behind = _run_changes(change, seed, minutes), _check_pseudo(pseudo, sure)
     devices, chosen = _devices(strategy), _choose(recipe, network, changes)
     require_tensorflow() # before anything is printed
-    digits = _load(data, corrections)
+    digits = _add_extra(_load(data, corrections), extra, behind, sure)
     given = chosen if recipe or network else None
     if minutes is not None: chosen = _fit_budget(minutes, began, digits, given, changes, members)
     say(_line('recipe', f"{chosen.name}: {chosen.network} network of width {chosen.width}, "
                                f"epochs {chosen.epochs}, seed {chosen.seed}"
                                + (f", teachers {chosen.teachers}" if chosen.teachers else '')))
     if chosen.own: say(_line('own parts', chosen.own.replace('+', ', ')))
+    _warn_seen(digits, chosen, members)
     from digit_recognizer.runs.folder import free_folder
     folder = out or free_folder(chosen.name if members==1 else f'{chosen.name}-{members}-members')
     if members>1:
@@ -1107,7 +1195,9 @@ def _check(
 
 # %% ../nbs/cli.ipynb #0a1fc98d
 @app.command('new')
-def _new(file:Annotated[Path, typer.Argument(metavar='FILE.py', help='A Python file that does not exist yet.')]):
+def _new(
+    file:Annotated[Path, typer.Argument(metavar='FILE.py', help='A Python file that does not exist yet.')],
+):
     """Write a recipe file to begin with.
 
     It holds a network and an augmentation. Change what you like, and train it with 'run --recipe FILE.py'."""

@@ -7,7 +7,6 @@ __all__ = ['describe', 'count_labels', 'plot_counts', 'examples', 'mean_digits',
            'load_standard', 'with_corrections', 'export_csv', 'load_digits']
 
 # %% ../nbs/00_data.ipynb #920d00c9
-import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 # %% ../nbs/00_data.ipynb #427fecf7
-from .core.arrays import check_images, check_labels
+from .core.arrays import check_images, check_labels, fingerprint
 from .core.cards import card, digit_strip
 from .core.copies import copies_summary, find_copies
 from .core.docments import add_docments
@@ -99,6 +98,7 @@ class Digits:
     source:str             # `embedded`, `standard` or `csv`
     path:Path|None=None    # the folder or zip that it was read from
     corrections:dict=field(default_factory=dict) # row -> label that a person corrected
+    extra:tuple=()         # of `ExtraDigits`, for training alone; not in the fingerprint
 
     def __post_init__(self):
         check_images('x', self.x)
@@ -109,16 +109,13 @@ class Digits:
     @cached_property
     def fingerprint(self)->str: # 64 hexadecimal characters
         "SHA-256 over the labelled images, their labels and the held-out images."
-        digest = hashlib.sha256()
-        for a in (self.x, self.y, self.x_test):
-            digest.update(f'{a.shape}'.encode())
-            digest.update(np.ascontiguousarray(a).data)
-        return digest.hexdigest()
+        return fingerprint(self.x, self.y, self.x_test)
 
     @cached_property
     def rehearsal(self)->bool: # can a model have seen Kaggle's answers?
         "True for the embedded digits, and for files with labelled images of MNIST that are not Kaggle's."
-        return self.source!='csv' or holds_answers(self.x)
+        return (self.source!='csv' or any(e.rehearsal for e in self.extra)
+                or holds_answers(self.x))
 
     @cached_property
     def copies(self)->dict: # as of `copies_summary`
@@ -127,13 +124,16 @@ class Digits:
 
     def __repr__(self):
         known = 'labels known' if self.y_test is not None else 'labels unknown'
-        return f"Digits({self.source}: {len(self.x):,} labelled, {len(self.x_test):,} held out, {known})"
+        more = ''.join(f', {len(e.x):,} {e.kind}' for e in self.extra)
+        sizes = f"{len(self.x):,} labelled, {len(self.x_test):,} held out"
+        return f"Digits({self.source}: {sizes}, {known}{more})"
 
     def _repr_html_(self):
         counts, known = count_labels(self.y), 'unknown' if self.y_test is None else 'known'
         each = ', '.join(f'{n:,} of {d}' for d, n in counts.items() if n)
         facts = {'labelled': f'{len(self.y):,}; {each}', 'held out': f'{len(self.x_test):,}, labels {known}'}
         if self.corrections: facts['corrected'] = f'{len(self.corrections):,} labels'
+        if self.extra: facts['for training alone'] = f'{sum(len(e.x) for e in self.extra):,}'
         first = [int(np.argmax(self.y==d)) for d in range(10) if counts[d]]
         return card(f'Digits: {self.source}', facts, digit_strip(self.x[first], 'the first of each digit'))
 

@@ -74,7 +74,8 @@ class DigitClassifier(ClassifierMixin, BaseEstimator):
         self.digits_, self.classes_ = _classes(labels, as_array(y, 'DigitClassifier').ravel())
         train, val = split(labels, recipe.val, recipe.seed, recipe.stratify)
         with silence_tensorflow():
-            fitted = fit(recipe, x[train], labels[train], x[val], labels[val], self.progress)
+            x_val, y_val = (x[val], labels[val]) if len(val) else (None, None)
+            fitted = fit(recipe, x[train], labels[train], x_val, y_val, self.progress)
         self.model_, self.curve_, self.n_features_in_ = fitted.model, fitted.curve, 784
         return self
 

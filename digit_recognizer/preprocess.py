@@ -23,12 +23,13 @@ import tensorflow as tf
 # %% ../nbs/01_preprocess.ipynb #b35ec3a1
 def split(
     y:np.ndarray,       # labels, (n,)
-    val:float=.2,       # fraction held out for validation, between 0 and 1
+    val:float=.2,       # fraction held out for validation, 0 to below 1; 0 holds out none
     seed:int=0,         # which digits
     stratify:bool=True, # equal shares of each digit in training and validation?
 )->tuple[np.ndarray, np.ndarray]: # rows to train on, rows to validate on; both sorted
     "Split labelled digits, by scikit-learn; raises `InputError` for too few of them."
     from sklearn.model_selection import train_test_split
+    if not val: return np.arange(len(y)), np.arange(0)
     try: train, held_out = train_test_split(np.arange(len(y)), test_size=val, random_state=seed,
                                             stratify=y if stratify else None)
     except ValueError as e: raise InputError(f"{len(y)} labels cannot be split with val={val}: {e}") from None

@@ -20,7 +20,7 @@ from .core.files import InputError
 from .core.jobs import progress_bar
 from .core.parts import (add_parts, name_part_errors, own_augment, own_callbacks, own_loss,
                                          own_optimizer, own_schedule)
-from .core.recipe import Recipe, teacher_recipe
+from .core.recipe import Recipe, check_unvalidated, teacher_recipe
 from .core.speed import MuonAdam, for_training, policy_for, teach
 from .model import build_network, with_tta
 from .preprocess import steps_per_epoch, train_batches, validation_batches
@@ -78,29 +78,33 @@ def _progress(
         yield keras.callbacks.LambdaCallback(
             on_epoch_begin=lambda epoch, logs: bar.set_description_str(f'epoch {epoch+1}/{epochs} '),
             on_train_batch_end=lambda batch, logs: bar.update(1),
-            on_epoch_end=lambda epoch, logs: bar.set_postfix_str(f"validation {logs['val_accuracy']:.2%}"))
+            on_epoch_end=lambda epoch, logs: 'val_accuracy' in logs and bar.set_postfix_str(
+                f"validation {logs['val_accuracy']:.2%}"))
 
 # %% ../nbs/03_train.ipynb #4105a23f
 @dataclass(frozen=True, eq=False)
 class Fit:
     "A trained network and how it came about."
     model:keras.Model  # holds the kept weights
-    curve:pd.DataFrame # columns epoch, loss, accuracy, val_loss, val_accuracy, lr, seconds, cpu_seconds
+    curve:pd.DataFrame # epoch, loss, accuracy, (val_loss, val_accuracy,) lr, seconds, cpu_seconds
     recipe:Recipe      # what it was trained by
     kept_epoch:int     # the epoch whose weights were kept, from 1
     teachers:tuple=()  # a Fit for each network that taught it
     precision:str='float32' # that it was trained in, as of `policy_for`
 
     def __repr__(self):
-        score = self.curve.val_accuracy.iloc[self.kept_epoch-1]
-        return f"Fit({self.recipe.name}: {len(self.curve)} epochs, validation accuracy {score:.4f})"
+        curve = self.curve.iloc[self.kept_epoch-1]
+        score = f'accuracy {curve.val_accuracy:.4f}' if 'val_accuracy' in curve else 'none'
+        return f"Fit({self.recipe.name}: {len(self.curve)} epochs, validation {score})"
 
     def _repr_html_(self):
-        best = self.curve.loc[self.curve.val_accuracy.idxmax()]
-        kept = self.curve.val_accuracy.iloc[self.kept_epoch-1]
         facts = {'epochs': f'{len(self.curve)}; kept the weights of epoch {self.kept_epoch}',
-                 'validation': f'{kept:.2%}; best {best.val_accuracy:.2%} in epoch {best.epoch:.0f}',
+                 'validation': 'none',
                  'time': f'{self.curve.seconds.sum():.0f} s, {self.curve.cpu_seconds.sum():.0f} CPU-seconds'}
+        if 'val_accuracy' in self.curve:
+            best = self.curve.loc[self.curve.val_accuracy.idxmax()]
+            kept = self.curve.val_accuracy.iloc[self.kept_epoch-1]
+            facts['validation'] = f'{kept:.2%}; best {best.val_accuracy:.2%} in epoch {best.epoch:.0f}'
         return card(f'Fit: {self.recipe.name}', facts)
 
 # %% ../nbs/03_train.ipynb #fdd1d6a1
@@ -141,8 +145,8 @@ def fit(
     recipe:Recipe,         # how to train
     x:Any,                 # training images, 0 (background) to 255 (ink), as `to_images` takes them
     y:Any,                 # their labels, 0-9, as `to_labels` takes them
-    x_val:Any,             # validation images
-    y_val:Any,             # their labels
+    x_val:Any,             # validation images; None for a training without validation
+    y_val:Any,             # their labels, or None
     progress:bool=True,    # show a progress bar?
     folder:Path|None=None, # for checkpoints, from which an interrupted training resumes; None keeps none
     strategy:tf.distribute.Strategy|None=None, # of `mirrored_strategy`: devices that share each batch
@@ -151,7 +155,9 @@ def fit(
 )->Fit:
     "Train a network; the same seed gives the same weights on the same machine, interrupted or not."
     recipe, given = add_parts(recipe, callbacks, parts)
-    (x, y), (x_val, y_val) = to_digits(x, y, 'fit'), to_digits(x_val, y_val, 'fit: validation')
+    x, y = to_digits(x, y, 'fit')
+    if x_val is y_val is None: check_unvalidated(recipe, 'fit without x_val and y_val')
+    else: x_val, y_val = to_digits(x_val, y_val, 'fit: validation')
     steps, strategy = steps_per_epoch(len(x), recipe.batch), strategy or tf.distribute.get_strategy()
     with strategy.scope(): model = compile_model(recipe, steps*recipe.epochs)
     recorder, replicas = Recorder(), strategy.num_replicas_in_sync
@@ -165,7 +171,7 @@ def fit(
     data = train_batches(x, y, recipe.batch, recipe.epochs, recipe.seed, done, own=own_augment(recipe, x),
                          **limits)
     if teachers: data = teach(data, [t.model for t in teachers], teachers[0].precision)
-    val = validation_batches(x_val, y_val, replicas)
+    val = None if x_val is None else validation_batches(x_val, y_val, replicas)
     with _progress(steps, recipe.epochs, done, progress) as bar, name_part_errors(recipe, given):
         callbacks = [*getattr(strategy, 'callbacks', ()), recorder, plateau, checkpoint, averages,
                      *own_callbacks(recipe), *given, bar]

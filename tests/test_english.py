@@ -60,7 +60,7 @@ def test_sentences_are_short(root):
 
 
 DISCOURAGED = {  # a word of the old vocabulary -> the term that the glossary has for it
-    "damage": "corruption", "part": "chunk, fold or split", "each": "executor", "shipped": "pretrained model", "one_by_one": "executor",
+    "damage": "corruption", "each": "executor", "shipped": "pretrained model", "one_by_one": "executor",
     "look_around": "view", "no_digit": "out of distribution", "alone": "single process", "opinion": "view or member", "gone": "resume"}
 
 

@@ -64,7 +64,7 @@ class Ranked:
     "A run in a ranking, and how it compares with the best."
     name:str           # its folder, as seen from the one that holds all
     run:Run
-    score:Score|None   # on its own validation digits; None where it held out none
+    score:Score|None   # on its own validation digits; None without any
     verdict:str        # what the comparison with the best says, in a few words
     shared:int         # validation digits in common with the best; of the best itself, all
     p_value:float|None=None # of McNemar's test against the best, corrected; None where there is none
@@ -108,16 +108,23 @@ def _score(
     "The score on its own validation digits."
     return Score(*(run.info['scores']['validation'][key] for key in ('n', 'errors')))
 
+# %% ../../nbs/analysis/ranking.ipynb #08b0925a
+def _unscored(
+    pairs:list, # name and Run, without validation digits
+)->list: # of Ranked, by name
+    "Runs that cannot be ranked."
+    why = 'no score: all labelled digits were trained on'
+    return [Ranked(name, run, None, why, 0) for name, run in pairs]
+
 # %% ../../nbs/analysis/ranking.ipynb #f21a3953
 def rank_runs(
     runs:list, # finished runs, at least one
 )->list[Ranked]: # best first
     "Sort runs by the lower end of their interval, and compare each with the best."
     named = list(zip(_names(runs), runs))
-    scored = [pair for pair in named if pair[1].info['scores']['validation']]
-    unscored = [Ranked(*pair, None, 'held out no validation digits', 0)
-                for pair in named if pair not in scored]
-    if not scored: return unscored
+    unscored = [pair for pair in named if not pair[1].info['scores']['validation']]
+    scored = [pair for pair in named if pair not in unscored]
+    if not scored: return _unscored(unscored)
     order = sorted(scored, key=lambda pair: (-_score(pair[1]).interval()[0], pair[0]))
     prints = [run.info['data']['fingerprint'] for _, run in order]
     main = max(prints, key=prints.count) # the digits that most runs learnt from
@@ -126,7 +133,7 @@ def rank_runs(
     first = Ranked(name, best, _score(best), 'the best', _score(best).n)
     return [first, *(_ranked(name, run, best, len(alike)) for name, run in others),
             *(Ranked(*pair, _score(pair[1]), 'learnt from other digits', 0)
-              for pair, fingerprint in zip(order, prints) if fingerprint!=main), *unscored]
+              for pair, fingerprint in zip(order, prints) if fingerprint!=main), *_unscored(unscored)]
 
 # %% ../../nbs/analysis/ranking.ipynb #3be14994
 def ranking_table(
@@ -171,6 +178,7 @@ def ranking_verdict(
 )->str: # one to three sentences
     "What can be claimed of the best run, and what choosing it cost."
     first, *others = ranked
+    if first.score is None: return 'No run has a score: all labelled digits were trained on.'
     tested, worse = [r for r in others if r.p_value is not None], [r.name for r in others if r.worse]
     if not tested: return f"{first.name}: nothing to compare it with."
     many = tested[0].name if len(tested)==1 else f'any of the {len(tested)} other runs'

@@ -8,6 +8,7 @@ __all__ = ['Section', 'find_leaks', 'report_sections', 'verdict', 'command_for',
 # %% ../../nbs/analysis/report.ipynb #215ff24d
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # %% ../../nbs/analysis/report.ipynb #0fa7cda9
 import numpy as np
@@ -30,7 +31,8 @@ from ..core.predict import predict
 from ..core.recipe import BEFORE, FIELDS, RECIPES
 from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
-from ..runs.folder import CODE, Run, check_has_model, load_run
+from ..runs.extra import record_text
+from ..runs.folder import CODE, Run, check_has_model, load_run, recipe_score
 
 # %% ../../nbs/analysis/report.ipynb #a0ed4f36
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,7 @@ def find_leaks(
     digits:Digits, # those that it was made with
 )->dict: # 'to predict' and 'validation', each as of `copies_summary`
     "Copies of labelled digits among those to predict, and of training digits among the validation digits."
+    if not run.info['scores']['validation']: return {'to predict': digits.copies}
     return {'to predict': digits.copies, 'validation': _validation_copies(run, digits)}
 
 # %% ../../nbs/analysis/report.ipynb #a62f5a0d
@@ -105,6 +108,22 @@ def _blend_text(
            'equal': "equal", 'given': "given by hand; if these digits chose them, the score is too kind"}
     return f" It is a blend, with the weights {weights}. They were {how[about['weights']]}.{fair}"
 
+# %% ../../nbs/analysis/report.ipynb #108665f9
+def _unseen_text(
+    run:Run, # a finished run
+)->str:
+    "Which digits were trained on, and which were not."
+    data = run.info['data']
+    extra = ''.join(f" It was also trained on {record_text('extra', one)}." for one in data.get('extra', []))
+    if not (pseudo := data.get('pseudo')):
+        return extra+" No digit counted here was trained on by the network that read it."
+    seen = run.info['split'].get('seen_by_pseudo')
+    carried = (f" The run that gave these labels was trained on {seen:,} of the validation digits, "
+               "so a little of what it knew of them can be in the labels.") if seen else ''
+    return (f"{extra} It was also trained on {record_text('pseudo', pseudo)}. So the score on held-out "
+            "digits is not about unseen pictures; compare by the validation score, whose digits it was not "
+            f"trained on.{carried}")
+
 # %% ../../nbs/analysis/report.ipynb #82fd8b4e
 def _score_section(
     run:Run, # a finished run
@@ -112,13 +131,14 @@ def _score_section(
     "The accuracy and its interval."
     names = {'validation': 'out of fold' if 'members' in run.info else 'validation', 'held_out': 'held out'}
     scores = {name: run.info['scores'].get(k) for k, name in names.items()}
-    table = pd.DataFrame({name: score for name, score in scores.items() if score}).T
-    table = table.astype({'n': int, 'errors': int}).rename(columns={'low': 'from', 'high': 'to'})
+    columns = {'n': int, 'errors': int, 'accuracy': float, 'low': float, 'high': float}
+    table = pd.DataFrame({name: score for name, score in scores.items() if score}, index=list(columns)).T
+    table = table.astype(columns).rename(columns={'low': 'from', 'high': 'to'})
     text = ("Accuracy with Wilson's 95 % interval. It covers the luck of which digits were drawn, not "
             "that of the seed: another seed of the same recipe makes some ten mistakes in 8,400 more or "
             "less. Nor does it cover other writers: the writers of these digits are on both sides of the "
-            "split. No digit counted here was trained on by the network that read it.")
-    return Section('Score', text+_corrections_text(run)+_blend_text(run), table)
+            "split.")
+    return Section('Score', text+_unseen_text(run)+_corrections_text(run)+_blend_text(run), table)
 
 # %% ../../nbs/analysis/report.ipynb #68c4199d
 def _copies_text(
@@ -311,6 +331,28 @@ def _curves_section(
     return Section('Training curves', text, run.curve, plot_curve(run.curve),
                    "Learning curves: loss, accuracy and learning rate against the epoch.")
 
+# %% ../../nbs/analysis/report.ipynb #fe9e4a1c
+def _recipe_sentence(
+    run:Run, # a finished run without validation digits
+)->str:
+    "What is known of the recipe of a run without a score."
+    none = "It was trained on all labelled digits, so it has no score of its own"
+    if not (found := recipe_score(run)): return f"{none}; a run of its recipe with validation digits has one."
+    name, score = found[0], Score(found[1]['n'], found[1]['errors'])
+    return f"{none}. Its recipe read {score.acc:.2%} in the run {name} ({score._detail()})."
+
+# %% ../../nbs/analysis/report.ipynb #41d3b608
+def _unvalidated_sections(
+    run:Run,     # a finished run without validation digits
+    leaked:dict, # of `find_leaks`
+)->list[Section]:
+    "What can be told without validation digits."
+    text = ("Confusion, mistakes, calibration, thresholds and corrupted digits need validation digits, "
+            f"which this run does not have. {_recipe_sentence(run)}")
+    left_out = Section('What is left out', text, pd.DataFrame())
+    with silence_tensorflow(): stress = _ood_section(run)
+    return [_score_section(run), left_out, _copies_section(leaked, run), stress, _curves_section(run)]
+
 # %% ../../nbs/analysis/report.ipynb #04cda12a
 def report_sections(
     run:Run,       # a finished run
@@ -320,6 +362,7 @@ def report_sections(
     "Everything that the report tells, in order; this is where the time goes."
     members = _members(run)
     single, who = (members[0], 'One of the members') if members else (run, 'The model')
+    if not run.info['scores']['validation']: return _unvalidated_sections(run, leaked)
     with silence_tensorflow():
         stress = [_corruptions_section(single, digits, who), _ood_section(single)]
     sections = [_score_section(run), _copies_section(leaked, run),
@@ -334,6 +377,7 @@ def _score_sentence(
     run:Run, # a finished run
 )->str:
     "How good the model is."
+    if not run.info['scores']['validation']: return _recipe_sentence(run)
     score = Score(run.info['scores']['validation']['n'], run.info['scores']['validation']['errors'])
     low, high = score.interval()
     who, whom = 'It reads', 'that it was not trained on'
@@ -370,7 +414,8 @@ def _claim_sentence(
     leaked:dict, # of `find_leaks`
 )->str:
     "What can be claimed."
-    copied, known = (leaked[key]['exact']+leaked[key]['near'] for key in ('to predict', 'validation'))
+    copied, known = (leaked[key]['exact']+leaked[key]['near'] if key in leaked else 0
+                     for key in ('to predict', 'validation'))
     if known: return (f"{known:,} of {leaked['validation']['compared']:,} validation digits "
                       f"{_are_copies(known, 'training digit')}: that score is too high; "
                       "remove the copies from train.csv and train again.")
@@ -384,9 +429,10 @@ def _claim_sentence(
 def verdict(
     run:Run,       # a finished run
     leaked:dict,   # of `find_leaks`
-)->list[str]: # three sentences
+)->list[str]: # three sentences; two for a run without validation digits
     "What a reader in a hurry must know."
-    return [_score_sentence(run), _failure_sentence(run), _claim_sentence(run, leaked)]
+    failure = [_failure_sentence(run)] if run.info['scores']['validation'] else []
+    return [_score_sentence(run), *failure, _claim_sentence(run, leaked)]
 
 # %% ../../nbs/analysis/report.ipynb #679f000d
 def _cell(
@@ -404,6 +450,7 @@ def _table_html(
     most:int=200,       # rows to show
 )->str: # HTML, escaped
     "A table for the report."
+    if not len(table.columns): return ''
     html = table.head(most).to_html(escape=True, border=0, formatters=[_cell]*table.shape[1], na_rep='–')
     return html + (f'<p>The first {most} of {len(table):,} rows.</p>' if len(table)>most else '')
 
@@ -436,7 +483,8 @@ def _recipe_words(
         changed = FIELDS.keys()-{'seed'} if base!=recipe['name'] else set()
         return f'RUN/{CODE}', {k: recipe[k] for k in FIELDS if k in changed and recipe[k]!='own'}
     base = base if base in RECIPES else 'fast'
-    return base, {k: v for k, v in recipe.items() if k in FIELDS and k!='seed' and getattr(RECIPES[base], k)!=v}
+    changed = {k: v for k, v in recipe.items() if k in FIELDS and getattr(RECIPES[base], k)!=v}
+    return base, {k: v for k, v in changed.items() if k!='seed'}
 
 # %% ../../nbs/analysis/report.ipynb #73bec9ef
 def _blend_command(
@@ -460,6 +508,9 @@ def command_for(
     words = ['digit_recognizer run', f'--recipe {name}', f"--seed {recipe['seed']}"]
     words += [f"--set {shell_quote(f'{k}={v}')}" for k, v in changed.items()]
     if data.get('corrections'): words.append('--corrections CSV')
+    words += [f"--extra {shell_quote(extra['source'])}" for extra in data.get('extra', [])]
+    if pseudo := data.get('pseudo'):
+        words.append(f"--pseudo {shell_quote(pseudo['run'])} --sure {pseudo['sure']:g}")
     if 'members' in run.info: words.append(f"--members {len(run.info['members'])}")
     if data['source']=='csv': words.append('--data FOLDER_OR_ZIP')
     elif data['source']!='embedded': words.append(f"--data {shell_quote(data['source'])}")
@@ -474,10 +525,8 @@ def _check_report(
     "Raise `InputError` if the report exists, the run is not complete, or the digits are not its own."
     check_new_file(path)
     check_has_model(run)
-    if not run.info['scores']['validation']:
-        raise InputError(f"{run.folder}: held out no validation digits, which the report needs")
-    for name in ('validation.npz', 'curve.csv', 'model.keras'):
-        if name=='curve.csv' and 'blend' in run.info: continue
+    needed = ['validation.npz']*bool(run.info['scores']['validation']) + ['curve.csv']*('blend' not in run.info)
+    for name in (*needed, 'model.keras'):
         if not (run.folder/name).is_file():
             raise InputError(f"{run.folder}: holds no {name}, which the report needs; make the run again")
     fingerprint = run.info['data']['fingerprint']
@@ -517,6 +566,15 @@ def _heading_values(
             'what': f"{data['source']} digits, {data['labelled']:,} labelled and {data['held_out']:,} "
                     f"to predict; made {info['created'][:10]}"}
 
+# %% ../../nbs/analysis/report.ipynb #01350559
+def _fact(
+    name:str,  # of a fact about the data
+    value:Any, # as run.json has it
+)->Any: # what a table shows
+    "A fact about the data, in short."
+    if name=='extra': return '; '.join(record_text(name, one) for one in value)
+    return len(value) if name=='corrections' else record_text(name, value) if name=='pseudo' else value
+
 # %% ../../nbs/analysis/report.ipynb #f4d46e17
 def _reproduction_values(
     run:Run, # a finished run
@@ -524,7 +582,7 @@ def _reproduction_values(
     "What stands below the report."
     from markupsafe import Markup
     info = run.info
-    data = {f'data: {k}': len(v) if k=='corrections' else v for k, v in info['data'].items() if k!='copies'}
+    data = {f'data: {k}': _fact(k, v) for k, v in info['data'].items() if k!='copies'}
     code = run.read(CODE).decode() if 'code' in info['recipe'] and 'blend' not in info else None
     recipe = {e['name']: f"weight {e['weight']:.3f}, SHA-256 {e['sha256']}" for e in info['blend']['entries']
               } if 'blend' in info else info['recipe']

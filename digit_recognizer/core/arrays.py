@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['DARKEST', 'BRIGHT_BORDER', 'ODD_IMAGES', 'ODD_IN_PART', 'as_array', 'check_images', 'check_labels', 'check_pixels',
-           'to_images', 'to_labels', 'to_digits']
+           'to_images', 'to_labels', 'to_digits', 'fingerprint']
 
 # %% ../../nbs/core/arrays.ipynb #1d66926f
+import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -240,6 +241,17 @@ def to_digits(
     "Images and their labels as uint8; raises `InputError` for anything that is not unambiguous."
     imgs = to_images(x, who, odd=ODD_IN_PART)
     return imgs, to_labels(y, len(imgs), who)
+
+# %% ../../nbs/core/arrays.ipynb #f954a508
+def fingerprint(
+    *arrays:np.ndarray, # in this order
+)->str: # 64 hexadecimal characters
+    "SHA-256 over the shapes and values of arrays."
+    digest = hashlib.sha256()
+    for a in arrays:
+        digest.update(f'{a.shape}'.encode())
+        digest.update(np.ascontiguousarray(a).data)
+    return digest.hexdigest()
 
 # %% ../../nbs/core/arrays.ipynb #0ca9520b
 add_docments(__name__)

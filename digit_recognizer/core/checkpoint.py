@@ -33,6 +33,9 @@ def best_epoch(
     "The epoch with the best validation accuracy."
     return max(rows, key=lambda row: row['val_accuracy'])['epoch']
 
+# %% ../../nbs/core/checkpoint.ipynb #c26da1b3
+_METRICS = 'loss', 'accuracy', 'val_loss', 'val_accuracy' # the last two only with validation digits
+
 # %% ../../nbs/core/checkpoint.ipynb #2b6a2af8
 class Recorder(keras.callbacks.Callback):
     "Record one row an epoch and the best weights; stop when the loss is not finite."
@@ -48,13 +51,14 @@ class Recorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         cost = {'seconds': time.perf_counter()-self.wall, 'cpu_seconds': time.process_time()-self.cpu}
         lr = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        metrics = {name: logs[name] for name in ('loss', 'accuracy', 'val_loss', 'val_accuracy')}
+        metrics = {name: logs[name] for name in _METRICS if name in logs}
         self.rows.append({'epoch': epoch+1, **metrics, 'lr': lr, **cost})
-        if best_epoch(self.rows)==epoch+1: self.best_weights = self.model.get_weights()
+        if 'val_accuracy' in metrics and best_epoch(self.rows)==epoch+1:
+            self.best_weights = self.model.get_weights()
 
 # %% ../../nbs/core/checkpoint.ipynb #0ea400af
 STATE = 'state.json'
-_ROW = 'loss', 'accuracy', 'val_loss', 'val_accuracy', 'lr', 'seconds', 'cpu_seconds' # numbers of an epoch
+_ROW = *_METRICS, 'lr', 'seconds', 'cpu_seconds' # numbers of an epoch
 
 # %% ../../nbs/core/checkpoint.ipynb #0d06d275
 class Checkpoint(keras.callbacks.Callback):
@@ -93,7 +97,8 @@ class Checkpoint(keras.callbacks.Callback):
         if state is None: return 0
         check_record(self.folder/STATE, state.get('of'), self.facts, 'a training')
         try:
-            rows = [{'epoch': i, **{k: float(r[k]) for k in _ROW}} for i, r in enumerate(state['rows'], 1)]
+            rows = [{'epoch': i, **{k: float(r[k]) for k in _ROW if k in r or k[:4]!='val_'}}
+                    for i, r in enumerate(state['rows'], 1)]
             self.recorder.rows, self.memory = rows, {k: float(v) for k, v in state['plateau'].items()}
             if self.best: self.recorder.best_weights = self.load(model, best_epoch(rows))
             self.load(model, len(rows))

@@ -115,21 +115,31 @@ _CURVE_LINES = [ # panel, column of the curve, name, colour
     (2, 'accuracy', 'training', '#7f8fa6'), (2, 'val_accuracy', 'validation', '#c23616'),
     (3, 'lr', 'learning rate', '#192a56')]
 
+# %% ../../nbs/core/figures.ipynb #eae05f37
+def _curve_title(
+    curve:Any, # DataFrame, as for `plot_curve`
+)->str:
+    "What a learning curve shows."
+    if 'val_accuracy' not in curve:
+        return f"Without validation: training accuracy ends at {curve.accuracy.iloc[-1]:.2%}"
+    best = curve.loc[curve.val_accuracy.idxmax()]
+    return f"Validation accuracy peaks at {best.val_accuracy:.2%} in epoch {best.epoch:.0f} of {len(curve)}"
+
 # %% ../../nbs/core/figures.ipynb #1632c476
 def plot_curve(
-    curve:Any,    # DataFrame with columns epoch, loss, val_loss, accuracy, val_accuracy and lr
+    curve:Any,    # DataFrame: epoch, loss, accuracy, lr and, with validation, val_loss and val_accuracy
     title:str='', # stands above; by default the best epoch
 )->Any: # plotly Figure with three panels
     "Learning curves: loss, accuracy and learning rate against the epoch."
     from plotly.subplots import make_subplots
-    best, panels = curve.loc[curve.val_accuracy.idxmax()], ['loss', 'accuracy', 'learning rate']
+    panels = ['loss', 'accuracy', 'learning rate']
     fig = make_subplots(1, 3, subplot_titles=panels, horizontal_spacing=.13)
-    for panel, column, name, color in _CURVE_LINES:
+    for panel, column, name, color in (line for line in _CURVE_LINES if line[1] in curve):
         fig.add_scatter(x=curve.epoch.tolist(), y=curve[column].tolist(), name=name, mode='lines+markers',
                         line_color=color, legendgroup=name, showlegend=panel==1, row=1, col=panel)
     fig.update_xaxes(title_text='epoch').update_yaxes(tickformat='.1%', row=1, col=2)
-    peak = f"Validation accuracy peaks at {best.val_accuracy:.2%} in epoch {best.epoch:.0f} of {len(curve)}"
-    return fig.update_layout(template='simple_white', title=title or peak, height=380, margin_t=90,
+    title = title or _curve_title(curve)
+    return fig.update_layout(template='simple_white', title=title, height=380, margin_t=90,
                              legend=dict(orientation='h', y=-.25))
 
 # %% ../../nbs/core/figures.ipynb #828c21ba

@@ -13,7 +13,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial, reduce
 from threading import Lock
-from typing import Any
+from typing import Any, Callable
 
 # %% ../../nbs/core/network.ipynb #5aad84f5
 import numpy as np
@@ -39,7 +39,7 @@ def _compute_sigmoid(
     return np.float32(.5)*(1+np.tanh(np.float32(.5)*x))
 
 # %% ../../nbs/core/network.ipynb #266d06fb
-ACTIVATIONS = {
+ACTIVATIONS:dict[str, Callable] = {
     'linear': lambda x: x,
     'relu': lambda x: np.maximum(x, 0),
     'sigmoid': _compute_sigmoid,
@@ -96,7 +96,7 @@ def _compute_frame(
     return x[:, max(-top, 0):x.shape[1]-max(-bottom, 0), max(-left, 0):x.shape[2]-max(-right, 0)]
 
 # %% ../../nbs/core/network.ipynb #e5193d97
-OPERATIONS = { # for images (n, h, w, c) or numbers (n, c)
+OPERATIONS:dict[str, Callable] = { # for images (n, h, w, c) or numbers (n, c)
     'rescale': lambda o, x: x*np.float32(o['by'])+np.float32(o['plus']),
     'conv': lambda o, x: ACTIVATIONS[o['then']](_compute_conv(o, x)),
     'pool': _compute_pool,
@@ -235,7 +235,7 @@ def _fits_pool(
     return inside and _are_sizes(o['stride'], 2, 1, 28) and math.prod(o['size'])*x.size<=LARGEST_VALUES
 
 # %% ../../nbs/core/network.ipynb #071f0c25
-FITS = { # operation -> does it fit the values that it takes?
+FITS:dict[str, Callable] = { # operation -> does it fit the values that it takes?
     'rescale': lambda o, x: _are_numbers(o['by'], o['plus']),
     'conv': _fits_conv,
     'pool': _fits_pool,

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NETWORKS', 'SCHEDULES', 'WEIGHTS', 'PRECISIONS', 'TEACHERS', 'TTA_SHIFTS', 'CHOICES', 'RANGES', 'RECIPES', 'FIELDS',
-           'BEFORE', 'Recipe', 'change_recipe', 'make_recipe', 'OwnRecipe', 'code_checksum', 'read_recipe',
-           'teacher_recipe']
+           'BEFORE', 'check_unvalidated', 'Recipe', 'change_recipe', 'make_recipe', 'OwnRecipe', 'code_checksum',
+           'read_recipe', 'teacher_recipe']
 
 # %% ../../nbs/core/recipe.ipynb #a53563a0
 import dataclasses
@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 # %% ../../nbs/core/recipe.ipynb #430c5330
 from .docments import add_docments
@@ -65,7 +65,7 @@ RANGES:dict[str, tuple[float, float]] = { # field -> smallest and largest value
     'width': (1, 1024), 'epochs': (1, 10**6), 'batch': (1, 10**6), 'lr': (1e-12, 1e3), 'muon_lr': (0, 1e3),
     'beta_2': (0, .999999), 'warmup': (0, 1), 'label_smoothing': (0, .999), 'momentum': (0, .99999),
     'rotation': (0, 180), 'shift': (0, 1), 'zoom': (0, .999), 'shear': (0, 10), 'unaugmented': (0, 1),
-    'teachers': (0, 100), 'val': (1e-6, .999999), 'seed': (0, 2**31-1)}
+    'teachers': (0, 100), 'val': (0, .999999), 'seed': (0, 2**31-1)}
 
 # %% ../../nbs/core/recipe.ipynb #48188246
 _KIND_NAMES = {bool: 'true or false', int: 'a whole number', float: 'a number', str: 'text'}
@@ -91,6 +91,17 @@ def _check_field(
         raise InputError(f"recipe: {name}={value} is outside {low:,} to {high:,}")
     if name in CHOICES and value not in CHOICES[name]:
         raise InputError(f"recipe: {name}={value!r} is not one of {', '.join(map(str, CHOICES[name]))}")
+
+# %% ../../nbs/core/recipe.ipynb #198ba108
+def check_unvalidated(
+    recipe:Any, # a Recipe
+    who:str,    # what leaves no validation digits, for the error
+):
+    "Raise `InputError` for a recipe that cannot be trained without validation digits."
+    for field, value, other in (('weights', 'best', 'averaged'), ('schedule', 'plateau', 'one_cycle')):
+        if getattr(recipe, field)==value:
+            raise InputError(f"{who}: {field}={value} needs validation digits; "
+                             f"set {field}={other}, or a val above 0")
 
 # %% ../../nbs/core/recipe.ipynb #02eeb28c
 @dataclass(frozen=True)
@@ -118,17 +129,19 @@ class Recipe:
     precision:str='auto'       # of the arithmetic in training, one of `PRECISIONS`
     teachers:int=0             # networks whose averaged probabilities are learnt, not labels; 0 to 100
     teacher:str='best'         # the recipe of the teachers, one of `TEACHERS`
-    val:float=.2               # fraction of the labelled digits kept for validation, above 0 and below 1
+    val:float=.2               # fraction of the labelled digits kept for validation, 0 (no score) to below 1
     stratify:bool=True         # equal shares of each digit in training and validation?
     seed:int=0                 # drives split, order, augmentation, weights and dropout; 0 or more
-    own:ClassVar[str] = ''     # parts that are not ours; see `OwnRecipe`
-    code:ClassVar[str] = ''    # checksum of the Python code that makes them
-    source:ClassVar[str] = ''  # that code
+
+    own = property(lambda self: '')    # as of `OwnRecipe`
+    code = property(lambda self: '')   # likewise
+    source = property(lambda self: '') # likewise
 
     def __post_init__(self):
         for f in fields(Recipe):
             if f.name not in self.own.split('+'):
                 _check_field(f.name, getattr(self, f.name), cast(type, f.type))
+        if not self.val: check_unvalidated(self, 'recipe: val=0')
 
     def record(self)->dict: # field -> value, for JSON
         "What is kept of a recipe."

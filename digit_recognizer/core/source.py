@@ -55,12 +55,12 @@ def _execute(
     exec(compile(source, place, 'exec'), module.__dict__)
     return {name: value for name, value in vars(module).items() if not name.startswith('__')}
 
-# %% ../../nbs/core/source.ipynb #e485bc6b
+# %% ../../nbs/core/source.ipynb #8f67491e
 def place_of(
     e:BaseException, # raised by Python code that this page executes
 )->str: # '' where the code has no such line
     "Where in the code an error was raised: the file and the line."
-    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(e.__traceback__)]
+    places:list = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(e.__traceback__)]
     if isinstance(e, SyntaxError): places.append((e.filename, e.lineno))
     ours = [f'{file[1:-1]}, line {line}: ' for file, line in places if str(file)[-4:]=='.py>']
     return ours[-1] if ours else ''
@@ -339,10 +339,10 @@ def part_code(
     if value.__name__!=part: found[part] = f'{part} = {value.__name__}'
     return '\n'.join(text.rstrip()+'\n' for text in found.values())
 
-# %% ../../nbs/core/source.ipynb #b29efafa
+# %% ../../nbs/core/source.ipynb #b66bdbb2
 def with_parts(
     recipe:Recipe, # to be changed
-    **parts,       # of `PARTS`; None leaves a part as it is
+    **parts,       # of `PARTS`; None changes nothing
 )->Recipe: # the recipe itself without parts
     "A recipe with own parts; raises `InputError` for a part that cannot be kept as code."
     parts = {name: part for name, part in parts.items() if part is not None}

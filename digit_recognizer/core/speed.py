@@ -80,22 +80,22 @@ def _is_plain(
 
 # %% ../../nbs/core/speed.ipynb #5eed2a1b
 def policy_for(
-    model:keras.Model, # as it is built
+    model:keras.Model, # of `build_network`
     precision:str,     # as of `core.recipe.PRECISIONS`
 )->str: # 'float32' or 'mixed_bfloat16'
     "In which precision a network trains on this machine; raises `InputError` for bfloat16 where it cannot."
     policy = dtype_policy(precision)
     if policy=='float32' or _is_plain(model): return policy
     if precision=='auto': return 'float32'
-    raise InputError("recipe: precision='bfloat16' needs a network of Keras' layers alone, without operations or "
-                     "models within; use precision=auto")
+    raise InputError("recipe: precision='bfloat16' needs a network of Keras' layers alone, without "
+                     "operations or models within; use precision=auto")
 
 # %% ../../nbs/core/speed.ipynb #5aafc468
 def for_training(
     model:keras.Model, # as `build` makes it
     policy:str,        # as of `dtype_policy`
 )->keras.Model: # weights of the same shapes in the same order
-    "A network in the form that trains fastest; one that has more than Keras' layers stays as it is built."
+    "A network in the form that trains fastest; one that has more than Keras' layers stays unchanged."
     if not _is_plain(model) or policy=='float32' and not any(map(_can_fuse, model.layers)): return model
     ends = [l for l in model.layers if isinstance(l, (layers.InputLayer, layers.Rescaling))]
     ends.append(model.outputs[0]._keras_history[0])

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PIXELS', 'BLOCK', 'SPAN', 'CACHED_SIZES', 'CACHED_FILES', 'KAGGLE_FILES', 'check_header', 'write_csv', 'read_blocks',
-           'spans', 'cache_folder', 'read_csv', 'find_kaggle_files', 'read_kaggle_files']
+           'spans', 'cache_folder', 'read_csv', 'find_kaggle_files', 'read_kaggle_files', 'find_train_file']
 
 # %% ../../nbs/core/tables.ipynb #37f2b7a1
 import errno
@@ -546,6 +546,19 @@ def read_kaggle_files(
         to_predict, _ = read_csv(test, False, cache)
     for path, x in ((train, imgs), (test, to_predict)): check_pixels(x, path.name, 1)
     return imgs, labels, to_predict
+
+# %% ../../nbs/core/tables.ipynb #64ec2dcc
+def find_train_file(
+    path:Path, # a CSV, or a folder with one train.csv
+)->Path:
+    "The CSV with labelled digits; raises `InputError` if it cannot be told."
+    if not path.is_dir(): return path
+    names, wanted = _list_files(path), KAGGLE_FILES[0]
+    some = [name for (_, file), same in _candidates(names).items() if file==wanted for name in same]
+    if len(some)==1 and some[0].casefold().endswith('.csv'): return path/some[0]
+    if some[1:]: problem = f"holds more than one {wanted} ({', '.join(map(repr, some[:4]))})"
+    else: problem = ': '.join(filter(None, (f'has no {wanted}', _other_name(wanted, some or names))))
+    raise InputError(f"{path}: {problem}; give one CSV file, or a folder with one {wanted}")
 
 # %% ../../nbs/core/tables.ipynb #bf9ba9d8
 add_docments(__name__)

@@ -18,8 +18,9 @@ from msgspec import Meta, Struct, UnsetType
 
 # %% ../../nbs/runs/answers.ipynb #f3002fe5
 from ..core.docments import add_docments
-from .records import (BlendEntryRecord, CopiesRecord, Count, MemberRecord,
-                                           RecipeRecord, RunRecord, ScoreRecord, Share, TrainingRecord)
+from .records import (BlendEntryRecord, CopiesRecord, Count, ExtraRecord, MemberRecord,
+                                           PseudoRecord, RecipeRecord, RunRecord, ScoreRecord, Share,
+                                           TrainingRecord)
 
 # %% ../../nbs/runs/answers.ipynb #8b718d52
 class Answer(Struct, frozen=True, tag_field='schema'):
@@ -171,12 +172,14 @@ class RunAnswer(Answer, frozen=True, tag='digit_recognizer/run/1'):
     submission:str # the file to upload
     report:str|None # the HTML page; null where there is none
     recipe:RecipeRecord
-    validation:ScoreRecord|None # fractions; low and high are its 95 % interval; null without such digits
+    validation:ScoreRecord|None # low and high: its 95 % interval; null without validation digits
     held_out:ScoreRecord|None # null where the labels of the digits to predict are not known
     training:TrainingRecord # the cost
     members:list[MemberRecord] # of several networks; empty for one
     rehearsal:bool # did the model learn from MNIST? then its score is not a leaderboard claim
     copies:CopiesRecord|None # digits to predict that are copies of labelled ones; null if not searched
+    extra:list[ExtraRecord] # labelled digits for training alone; empty without --extra
+    pseudo:PseudoRecord|None # answers of a run that served as labels; null without --pseudo
 
 # %% ../../nbs/runs/answers.ipynb #365a7f8c
 def answer_run(
@@ -188,7 +191,8 @@ def answer_run(
         ok=True, folder=str(run.folder), submission=str(run.folder/'submission.csv'),
         report=str(report) if report.is_file() else None, recipe=record.recipe,
         validation=record.scores.validation, held_out=record.scores.held_out, training=record.training,
-        members=record.members or [], rehearsal=record.data.rehearsal, copies=record.data.copies)
+        members=record.members or [], rehearsal=record.data.rehearsal, copies=record.data.copies,
+        extra=record.data.extra or [], pseudo=record.data.pseudo or None)
 
 # %% ../../nbs/runs/answers.ipynb #fd442756
 class BlendAnswer(Answer, frozen=True, tag='digit_recognizer/blend/1'):
@@ -223,7 +227,7 @@ class RankedAnswer(Struct, frozen=True):
     folder:str
     recipe:RecipeRecord
     members:Count # networks; 1 for a run of one
-    validation:ScoreRecord|None # on its own validation digits; out of fold for several networks
+    validation:ScoreRecord|None # on its own validation digits; out of fold for several; null without any
     training:TrainingRecord # the cost
     shared:Count # validation digits in common with the best run; of the best itself, all
     p_value:Share|None # of McNemar's test against the best, corrected; null for the best, and without a test

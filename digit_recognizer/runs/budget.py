@@ -19,6 +19,7 @@ from ..core.predict import predict
 from ..core.recipe import RECIPES, Recipe
 from ..data import Digits
 from ..preprocess import steps_per_epoch
+from .extra import extra_count
 from ..train import fit
 
 # %% ../../nbs/runs/budget.ipynb #f01cdfe1
@@ -76,16 +77,24 @@ def seconds_needed(
     pace:Pace,     # of this recipe
     n:int,         # labelled digits
     m:int,         # digits to predict
+    extra:int=0,   # digits for training alone
 )->tuple[float, float]: # seconds an epoch; seconds before the first and after the last
     "What a run of a recipe will take."
     val = round(n*recipe.val)
-    epoch = steps_per_epoch(n-val, recipe.batch)*pace.step + val*pace.image/recipe.views
+    epoch = steps_per_epoch(n-val+extra, recipe.batch)*pace.step + val*pace.image/recipe.views
     return epoch, pace.start + (val+m)*pace.image
 
 # %% ../../nbs/runs/budget.ipynb #984d2552
 CANDIDATES = 'fast', 'best' # recipes, from small to large
 TIME_RESERVE = .1      # fraction of the budget
 LONGEST_BUDGET = 10**7 # seconds, four months
+
+# %% ../../nbs/runs/budget.ipynb #fa9f16ed
+def _sizes(
+    digits:Digits, # to be learnt from and predicted
+)->tuple[int, int, int]: # labelled, to predict, for training alone
+    "How many digits a run works on."
+    return len(digits.x), len(digits.x_test), extra_count(digits)
 
 # %% ../../nbs/runs/budget.ipynb #987dbfe0
 @dataclass(frozen=True)
@@ -107,9 +116,10 @@ def fit_epochs(
     pace:Pace,     # of this recipe
     n:int,         # labelled digits
     m:int,         # digits to predict
+    extra:int=0,   # digits for training alone
 )->Plan|None: # at most twice the recipe's epochs; None when not even one fits
     "Choose the epochs of a recipe."
-    epoch, besides = seconds_needed(recipe, pace, n, m)
+    epoch, besides = seconds_needed(recipe, pace, n, m, extra)
     epochs = min(max(int((seconds*(1-TIME_RESERVE)-besides)/epoch), 0), 2*recipe.epochs)
     name = recipe.name if epochs==recipe.epochs else recipe.name.removesuffix('-changed')+'-changed'
     return Plan(replace(recipe, epochs=epochs, name=name), epoch, besides, seconds) if epochs else None
@@ -137,7 +147,7 @@ def _choose_recipe(
     left,          # function that returns the seconds that are left
 )->tuple[Recipe, Pace]: # the largest recipe of which half the epochs fit, or the smallest
     "Measure recipes for as long as twice the epochs of the last one fit."
-    (small, *larger), sizes = recipes, (len(digits.x), len(digits.x_test))
+    (small, *larger), sizes = recipes, _sizes(digits)
     chosen = small, measure(small, digits)
     for recipe in larger:
         fits = fit_epochs(left(), *chosen, *sizes)
@@ -158,7 +168,7 @@ def plan(
     "Measure, and choose a recipe and its epochs; raises `InputError` when not even one epoch fits."
     recipes = recipes or [RECIPES[name] for name in CANDIDATES]
     _check_budget(seconds, recipes)
-    began, sizes = perf_counter(), (len(digits.x), len(digits.x_test))
+    began, sizes = perf_counter(), _sizes(digits)
     def left(): return (seconds-(perf_counter()-began))/members
     chosen = _choose_recipe(recipes, digits, left)
     if planned := fit_epochs(left(), *chosen, *sizes): return planned

@@ -23,6 +23,7 @@ from ..core.speed import dtype_policy
 from ..data import Digits
 from ..model import ensemble
 from ..preprocess import steps_per_epoch
+from .extra import extra_count, extra_origin
 from .folder import (
     PLAN, PlanError, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits,
     load_run, lock_run, planned_recipe, read_plan)
@@ -160,10 +161,12 @@ def _check_ensemble(
 ):
     "Raise `InputError` unless every member can be trained."
     if members<2: raise InputError(f"ensemble: {members} members; expected 2 or more")
+    if not recipe.val: raise InputError("ensemble: val=0 leaves no digits for the folds; give val above 0")
     check_recipe(recipe, digits)
     replace(recipe, seed=recipe.seed+members-1) # raises for a seed out of range
     folds = range(min(members, fold_count(recipe)))
-    steps_per_epoch(min(len(fold_rows(digits.y, recipe, fold)[0]) for fold in folds), recipe.batch)
+    least = min(len(fold_rows(digits.y, recipe, fold)[0]) for fold in folds)
+    steps_per_epoch(least+extra_count(digits), recipe.batch)
 
 # %% ../../nbs/runs/ensemble.ipynb #53de9f8a
 def run_ensemble(
@@ -191,6 +194,8 @@ def _check_conditions(
     "Raise `PlanError` unless a run can be resumed as it was begun."
     if digits.fingerprint!=plan['fingerprint']:
         raise PlanError(f"{out}: was begun with other digits; give those")
+    if extra_origin(digits)!={key: plan[key] for key in ('extra', 'pseudo') if key in plan}:
+        raise PlanError(f"{out}: was begun with other extra digits or pseudo-labels; give those")
     if plan['settings']!=settings:
         raise PlanError(f"{out}: was begun with {plan['settings']}, not with {settings} as here; "
                         f"resume it with: digit_recognizer run --resume {shell_quote(out)}")

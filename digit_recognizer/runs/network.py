@@ -168,7 +168,8 @@ def _multiply(
     "The product of two values, of which the second can be one number for each feature map."
     shapes = [tuple(value.shape[1:]) for value in layer.input]
     if len(shapes)!=2 or shapes[1] not in (shapes[0], (1, 1, shapes[0][-1])):
-        _refuse(layer, f"multiplies shapes {shapes}, expected two of one shape, or the second (1, 1, channels)")
+        _refuse(layer, f"multiplies shapes {shapes}, expected two of one shape, or the second "
+                       "(1, 1, channels)")
     return dict(op='times')
 
 # %% ../../nbs/runs/network.ipynb #454d95b3
@@ -180,8 +181,9 @@ def _join(
     return dict(op='join')
 
 # %% ../../nbs/runs/network.ipynb #fef53f7f
-ONLY_TRAINING = ('Dropout', 'SpatialDropout2D', 'GaussianDropout', 'GaussianNoise', 'AlphaDropout', 'RandomRotation',
-                 'RandomTranslation', 'RandomZoom') # layers through which a value passes in prediction
+ONLY_TRAINING = ( # layers through which a value passes in prediction
+    'Dropout', 'SpatialDropout2D', 'GaussianDropout', 'GaussianNoise', 'AlphaDropout', 'RandomRotation',
+    'RandomTranslation', 'RandomZoom')
 
 # %% ../../nbs/runs/network.ipynb #5c93f83e
 LAYER_OPERATIONS = { # Keras layer -> its operation; None: the value passes through
@@ -218,7 +220,7 @@ def _operation(
     layer,     # Keras layer or operation
     node,      # one use of it
     made:dict, # id of a layer -> its operation, so that a layer used more than once shares its weights
-)->dict|list|None: # of several operations, each takes the last one's value; None where the value passes through
+)->dict|list|None: # several in a row as a list; None where the value passes through
     "One layer as an operation; raises `InputError` for a layer that is not known."
     kind, given = type(layer).__name__, node.arguments.args
     if kind in FUNCTION_OPERATIONS:

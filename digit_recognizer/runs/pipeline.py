@@ -28,6 +28,7 @@ from ..evaluate import fit_temperature, score
 from ..model import with_temperature
 from ..preprocess import split
 from .export import leave_litert
+from .extra import count_seen, extra_info, training_digits
 from .folder import Run, create_run, load_run, lock_run, save_run
 from .models import check_classes
 from ..submit import write_submission
@@ -40,7 +41,7 @@ def data_info(
     "What run.json says about the data."
     return {'source': digits.source, 'fingerprint': digits.fingerprint, 'rehearsal': digits.rehearsal,
             'labelled': len(digits.x), 'held_out': len(digits.x_test), 'copies': digits.copies,
-            'corrections': digits.corrections}
+            'corrections': digits.corrections, **extra_info(digits)}
 
 # %% ../../nbs/runs/pipeline.ipynb #b34ee3ed
 def scores_info(
@@ -50,7 +51,7 @@ def scores_info(
     test:np.ndarray,  # probabilities of the digits to predict, (m, 10)
 )->dict: # validation and held_out, each as of `Score.to_dict`; held_out is None for unknown labels
     "What run.json says about how well it went."
-    return {'validation': score(digits.y[rows], proba).to_dict(),
+    return {'validation': score(digits.y[rows], proba).to_dict() if len(rows) else None,
             'held_out': None if digits.y_test is None else score(digits.y_test, test).to_dict()}
 
 # %% ../../nbs/runs/pipeline.ipynb #69bb8e02
@@ -60,6 +61,15 @@ def strategy_info(
     "What run.json says about the devices that shared a training."
     if strategy is None: return {}
     return {'strategy': 'mirrored', 'workers': 1, 'replicas': strategy.num_replicas_in_sync}
+
+# %% ../../nbs/runs/pipeline.ipynb #1cc6d95d
+def _seen_info(
+    digits:Digits,   # what was learnt from
+    rows:np.ndarray, # of the labelled digits that were validated on, (n,)
+)->dict: # empty without pseudo-labels
+    "What run.json says about validation digits that the run behind the pseudo-labels was trained on."
+    seen = count_seen(digits, rows)
+    return {} if seen is None else {'seen_by_pseudo': seen}
 
 # %% ../../nbs/runs/pipeline.ipynb #cb8f1968
 def teachers_info(
@@ -98,7 +108,8 @@ def run_info(
 )->dict: # for `save_run`
     "What run.json says."
     return {'created': datetime.now(timezone.utc).isoformat(timespec='seconds'), 'recipe': recipe.record(),
-            'data': data_info(digits), 'split': split_info, 'scores': scores_info(digits, rows, proba, test),
+            'data': data_info(digits), 'split': {**split_info, **_seen_info(digits, rows)},
+            'scores': scores_info(digits, rows, proba, test),
             **sections, 'environment': describe_environment()}
 
 # %% ../../nbs/runs/pipeline.ipynb #c09e6d4b
@@ -106,7 +117,7 @@ def write_results(
     out:Path,        # the folder of a run
     model,           # Keras model
     curve,           # DataFrame, a row an epoch
-    validation:dict, # rows, y and proba of the validation digits
+    validation:dict|None, # rows, y and proba of the validation digits; None without any
     test:np.ndarray, # probabilities of the digits to predict, (m, 10)
     info:dict,       # from `run_info`
 )->Run:
@@ -123,10 +134,10 @@ def _calibrate(
     val:np.ndarray,# rows of the validation digits
     progress:bool, # show a progress bar?
 )->tuple: # temperature, probabilities of the validation digits, probabilities of the digits to predict
-    "Fit a temperature on the validation digits, and apply it to all probabilities."
+    "Fit a temperature on the validation digits, and apply it to all probabilities; without any it is 1."
     proba = predict(model, digits.x[val], check=False)
     test = predict(model, digits.x_test, progress=progress, check=False)
-    temperature = fit_temperature(digits.y[val], proba)
+    temperature = fit_temperature(digits.y[val], proba) if len(val) else 1.
     return temperature, apply_temperature(proba, temperature), apply_temperature(test, temperature)
 
 # %% ../../nbs/runs/pipeline.ipynb #f0b3add5
@@ -142,14 +153,15 @@ def _train_and_write(
     "Split, train, calibrate and write; `run.json` comes last."
     check_pixels(digits.x_test, 'x_test')
     train, val = rows or split(digits.y, recipe.val, recipe.seed, recipe.stratify)
-    fitted = fit(recipe, digits.x[train], digits.y[train], digits.x[val], digits.y[val], progress,
-                 out/'training', strategy, callbacks)
+    x, y = training_digits(digits, train)
+    x_val, y_val = (digits.x[val], digits.y[val]) if len(val) else (None, None)
+    fitted = fit(recipe, x, y, x_val, y_val, progress, out/'training', strategy, callbacks)
     temperature, proba, test = _calibrate(fitted.model, digits, val, progress)
     counts = {'train': len(train), 'validation': len(val), **({'rows': 'given'} if rows else {})}
     info = run_info(digits, recipe, counts, val, proba, test,
-                    temperature=temperature, training=_training_info(fitted, len(train), strategy, callbacks))
+                    temperature=temperature, training=_training_info(fitted, len(x), strategy, callbacks))
     write_results(out, with_temperature(fitted.model, temperature), fitted.curve,
-                  dict(rows=val, y=digits.y[val], proba=proba), test, info)
+                  dict(rows=val, y=digits.y[val], proba=proba) if len(val) else None, test, info)
 
 # %% ../../nbs/runs/pipeline.ipynb #05de6e4c
 def finish_run(

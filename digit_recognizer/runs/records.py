@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Count', 'Share', 'Seconds', 'Sha256', 'Corrections', 'Scalar', 'RecipeRecord', 'ScoreRecord', 'ScoresRecord',
-           'CopiesRecord', 'DataRecord', 'TeachersRecord', 'TrainingRecord', 'MemberRecord', 'BlendEntryRecord',
-           'BlendRecord', 'SubmissionRecord', 'RunRecord', 'SettingsRecord', 'PlanRecord', 'check_facts',
-           'record_checksum']
+           'CopiesRecord', 'ExtraRecord', 'PseudoRecord', 'DataRecord', 'TeachersRecord', 'TrainingRecord',
+           'MemberRecord', 'BlendEntryRecord', 'BlendRecord', 'SubmissionRecord', 'RunRecord', 'SettingsRecord',
+           'ExtraPlanRecord', 'PseudoPlanRecord', 'PlanRecord', 'check_facts', 'record_checksum']
 
 # %% ../../nbs/runs/records.ipynb #497d06ea
 import hashlib
@@ -47,7 +47,7 @@ class ScoreRecord(Struct):
 # %% ../../nbs/runs/records.ipynb #03668a12
 class ScoresRecord(Struct):
     "How well a run went."
-    validation:ScoreRecord|None # None where no digit was held out
+    validation:ScoreRecord|None # None where no labelled digit was held out
     held_out:ScoreRecord|None=None # None where the labels are not known
 
 # %% ../../nbs/runs/records.ipynb #b01df17d
@@ -60,6 +60,29 @@ class CopiesRecord(Struct):
     within:Annotated[float, Meta(ge=0, le=255)] # grey levels
     share:Share
 
+# %% ../../nbs/runs/records.ipynb #00bf5520
+class ExtraRecord(Struct):
+    "Extra labelled digits, as of `with_extra`."
+    source:str # as typed; `arrays` for those of Python
+    sha256:Sha256 # of the digits that were read
+    digits:Annotated[int, Meta(ge=1, le=10**12)] # trained on
+    copies:Count # left out, as exact copies of the run's digits
+    near:Count # near copies among those trained on
+    rehearsal:bool
+
+# %% ../../nbs/runs/records.ipynb #961f9e5e
+class PseudoRecord(Struct):
+    "A run's answers that served as labels, as of `with_pseudo`."
+    run:str # its name
+    recipe:dict[str, Any]
+    sha256:Sha256 # of its test.npz
+    sure:Share # confidence from which its answers served as labels
+    digits:Annotated[int, Meta(ge=1, le=10**12)] # trained on
+    copies:Count # left out, as exact copies of labelled digits
+    per_class:Annotated[list[Count], Meta(min_length=10, max_length=10)]
+    transductive:bool # were digits to predict trained on?
+    rehearsal:bool
+
 # %% ../../nbs/runs/records.ipynb #b6fab924
 class DataRecord(Struct):
     "What was learnt from."
@@ -70,6 +93,8 @@ class DataRecord(Struct):
     held_out:Count
     corrections:Corrections={}
     copies:CopiesRecord|None=None
+    extra:list[ExtraRecord]|UnsetType=UNSET
+    pseudo:PseudoRecord|UnsetType=UNSET
 
 # %% ../../nbs/runs/records.ipynb #4c750e18
 def _recipe_field(
@@ -172,6 +197,20 @@ class SettingsRecord(Struct):
     threads:Annotated[int, Meta(ge=1, le=10**6)]
     deterministic:str
 
+# %% ../../nbs/runs/records.ipynb #00fca2ab
+class ExtraPlanRecord(Struct):
+    "What it takes to read extra digits again; those of Python's arrays have no path."
+    source:str
+    sha256:Sha256
+    path:str|UnsetType=UNSET
+
+# %% ../../nbs/runs/records.ipynb #1d5b1497
+class PseudoPlanRecord(Struct):
+    "What it takes to label digits again by the answers of a run."
+    run:str # its folder
+    sha256:Sha256
+    sure:Share
+
 # %% ../../nbs/runs/records.ipynb #4d0a8303
 class PlanRecord(Struct):
     "What `plan.json` holds; see `create_run`."
@@ -183,6 +222,8 @@ class PlanRecord(Struct):
     settings:SettingsRecord
     corrections:Corrections={}
     strategy:dict[str, Scalar]={}
+    extra:list[ExtraPlanRecord]|UnsetType=UNSET
+    pseudo:PseudoPlanRecord|UnsetType=UNSET
 
 # %% ../../nbs/runs/records.ipynb #53073d1a
 def check_facts(

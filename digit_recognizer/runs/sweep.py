@@ -44,6 +44,8 @@ def grid(
     if seeds<1: raise InputError(f"sweep: {seeds} seeds; expected 1 or more")
     runs:dict[str, Recipe] = {}
     for name, recipe in _combinations(names, changes):
+        if not recipe.val: raise InputError("sweep: val=0 leaves no validation digits to compare by; "
+                                            "give val above 0")
         for seed in range(recipe.seed, recipe.seed+seeds):
             run, seeded = f'{name}-seed={seed}', replace(recipe, seed=seed)
             if run in runs or seeded in runs.values():

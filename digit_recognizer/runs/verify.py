@@ -19,13 +19,14 @@ import numpy as np
 from ..core.backend import describe_environment
 from ..core.console import shell_quote
 from ..core.docments import add_docments
-from ..core.files import InputError
+from ..core.files import InputError, sha256
 from ..core.predict import predict
 from ..core.recipe import Recipe
 from ..data import Digits
 from ..evaluate import score
 from .export import FORMATS, MODEL_LOADERS, checksums, fastest_file, network_file
 from .blend import recount
+from .extra import extra_sha256
 from .folder import CODE, FILES, Run, has_model, load_run, read_file
 from .models import read_checksum
 from .records import record_checksum
@@ -143,6 +144,13 @@ def _differing(
               if not same(value, claimed.get(name))]
     return f"; run.json claims {', '.join(differ)}" if differ else ''
 
+# %% ../../nbs/runs/verify.ipynb #2971756b
+def _has_rehearsal(
+    data:dict, # of run.json
+)->bool:
+    "Can extra digits or pseudo-labels give Kaggle's answers away?"
+    return any(one['rehearsal'] for one in (*data.get('extra', []), *filter(None, [data.get('pseudo')])))
+
 # %% ../../nbs/runs/verify.ipynb #802e6eb7
 def _score_finding(
     what:str,         # which score
@@ -163,6 +171,18 @@ def _check_score(
     "Is the score on validation digits that of the probabilities?"
     v = run.validation
     return _score_finding('score', v['y'], v['proba'], run.info['scores']['validation'])
+
+# %% ../../nbs/runs/verify.ipynb #84aa121e
+def _check_unscored(
+    run:Run, # a finished run without validation digits
+)->Finding:
+    "Are there no validation digits, as run.json says?"
+    said = run.info.get('split', {})
+    claim = '; validation.npz is here' if (run.folder/'validation.npz').exists() else ''
+    if not run.recipe.val:
+        claim += _differing({'train': run.info['data']['labelled'], 'validation': 0}, said)
+    elif said.get('rows')!='given': claim += f'; the recipe has val={run.recipe.val:g}'
+    return Finding('score', not claim, f'none, as all labelled digits were trained on{claim}')
 
 # %% ../../nbs/runs/verify.ipynb #553219cc
 def _check_held_out(
@@ -228,7 +248,8 @@ def _check_training(
     wanted = members*recipe.teachers
     if taught!=wanted: claim += f'; {taught} teachers, the recipe asks for {wanted}'
     rows, most = [*range(1, recipe.epochs+1)]*members, members*recipe.epochs
-    if curve.epoch.tolist()!=rows and (not stopped or len(curve)>most): claim += f'; the recipe has {recipe.epochs:,}'
+    if curve.epoch.tolist()!=rows and (not stopped or len(curve)>most):
+        claim += f'; the recipe has {recipe.epochs:,}'
     return Finding('training', not claim, f"{len(curve):,} epochs in the learning curve{claim}")
 
 # %% ../../nbs/runs/verify.ipynb #b0960902
@@ -243,10 +264,33 @@ def _check_digits(
         return Finding('digits', False, f"fingerprint {now[:8]}…; the model was trained on "
                                         f"{data['fingerprint'][:8]}…")
     counted:dict[str, Any] = {'labelled': len(digits.x), 'held_out': len(digits.x_test),
-                              'rehearsal': digits.rehearsal}
+                              'rehearsal': digits.rehearsal or _has_rehearsal(data)}
     if 'copies' in data: counted['copies'] = digits.copies
     claim = _differing(counted, data)
     return Finding('digits', not claim, f"{len(digits.x):,} labelled, fingerprint {now[:8]}…{claim}")
+
+# %% ../../nbs/runs/verify.ipynb #05d1e91e
+def _check_extra(
+    record:dict, # of one source, as of `ExtraRecord`
+)->Finding:
+    "Are extra digits those that were trained on?"
+    try: same = extra_sha256(record['source'])==record['sha256']
+    except (InputError, OSError) as e: return Finding('extra digits', None, f'cannot be read: {e}')
+    words = 'the digits that were trained on' if same else 'other digits than were trained on'
+    return Finding('extra digits', same, f"{record['source']}: {words}")
+
+# %% ../../nbs/runs/verify.ipynb #b8f97f49
+def _check_pseudo(
+    run:Run, # a finished run that learnt from the answers of another
+)->Finding:
+    "Is the run behind the pseudo-labels still the same?"
+    record = run.info['data']['pseudo']
+    path = run.folder.resolve().parent/record['run']/'test.npz'
+    if not path.exists():
+        return Finding('pseudo-labels', None, f"the run {record['run']}, which gave them, is not here")
+    same = sha256(path)==record['sha256']
+    return Finding('pseudo-labels', same, f"{record['run']}: "+('the answers that were learnt' if same else
+                                                               'other answers than were learnt'))
 
 # %% ../../nbs/runs/verify.ipynb #5730e66c
 def _rows_were_given(
@@ -384,6 +428,7 @@ def _recount(
     _need_tensorflow()
     from digit_recognizer.preprocess import split
     recipe, claimed = run.recipe, run.info['scores']['validation']
+    if not claimed: return Finding('model', None, 'cannot be checked: its probabilities were not kept')
     rows = split(digits.y, recipe.val, recipe.seed, recipe.stratify)[1]
     probas = [predict(model, digits.x[rows], check=False) for model in models]
     found = [_score_finding('model', digits.y[rows], proba, claimed) for proba in probas]
@@ -484,7 +529,8 @@ def _check_probabilities(
 )->Iterator[Finding]: # one for each check
     "Do the files agree with each other and with run.json? Those that were never kept are left out."
     plain = _UncheckedRun(run.folder, run.info, run.source)
-    if _is_kept(run, 'validation.npz'):
+    if not run.info['scores']['validation']: yield from _try('score', lambda: _check_unscored(plain))
+    elif _is_kept(run, 'validation.npz'):
         yield from _try('score', lambda: _check_score(plain))
         if digits: yield from _try('split', lambda: _check_split(plain, digits))
     if _is_kept(run, 'test.npz'):
@@ -512,6 +558,7 @@ def _checks(
 )->Iterator[Finding]: # one for each check
     "All checks but those of digits and machine, which the members share."
     needed = set() if 'blend' in run.info else set(FILES)-OPTIONAL
+    if not run.info['scores']['validation']: needed -= {'validation.npz'}
     yield from (_check_file(run, name) for name in FILES if name in needed or _is_kept(run, name))
     yield from _check_exports(run)
     yield from (_check_record(run), _check_recipe(run))
@@ -558,6 +605,8 @@ def verify(
         yield from _try('blend', lambda: _check_blend(_UncheckedRun(run.folder, run.info)))
     yield from _checks(run, known)
     yield from _try('digits', lambda: _check_digits(run, digits))
+    yield from map(_check_extra, run.info['data'].get('extra', []))
+    if 'pseudo' in run.info['data']: yield from _try('pseudo-labels', lambda: _check_pseudo(run))
     yield from _check_environment(run)
 
 # %% ../../nbs/runs/verify.ipynb #e5dc22dd

@@ -44,7 +44,7 @@ def _validation(
     run:Run, # a finished run
 )->tuple[np.ndarray, np.ndarray]|None: # labels and probabilities of unseen digits; None without any
     "Validation digits from the run's folder, or from the embedded ones; an averaged ensemble has none."
-    if 'members' in run.info or not run.info['scores']['validation']: return None # together they saw all
+    if 'members' in run.info or not run.info['scores']['validation']: return None # they saw all
     if (run.folder/'validation.npz').is_file(): return run.validation['y'], run.validation['proba']
     digits, recipe = load_embedded(), run.info['recipe']
     if digits.fingerprint!=run.info['data']['fingerprint']: return None
@@ -86,7 +86,7 @@ def _describe_score(
 )->str:
     "The validation score with its interval, in words."
     kept = run.info['scores']['validation']
-    if not kept: return 'not measured: no digit was held out by all'
+    if not kept: return 'none: no labelled digit was held out'
     score = Score(kept['n'], kept['errors'])
     low, high = score.interval()
     unseen = "read by the member that had not seen them" if 'members' in run.info else "that it had not seen"
