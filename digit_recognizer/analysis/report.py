@@ -525,8 +525,8 @@ def _check_report(
     "Raise `InputError` if the report exists, the run is not complete, or the digits are not its own."
     check_new_file(path)
     check_has_model(run)
-    needed = ['validation.npz']*bool(run.info['scores']['validation']) + ['curve.csv']*('blend' not in run.info)
-    for name in (*needed, 'model.keras'):
+    scored, blend = run.info['scores']['validation'], 'blend' in run.info
+    for name in (*['validation.npz']*bool(scored), *['curve.csv']*(not blend), 'model.keras'):
         if not (run.folder/name).is_file():
             raise InputError(f"{run.folder}: holds no {name}, which the report needs; make the run again")
     fingerprint = run.info['data']['fingerprint']
