@@ -189,8 +189,9 @@ def needs_labels(
     a:Run|Entry, # a run, or the answers of another program
     b:Run|Entry, # another
 )->bool:
-    "Can two be compared by the digits to predict only, whose labels must be given?"
-    return not (_answers_validation(a) and _answers_validation(b))
+    "Must they be compared by the digits to predict, whose labels must be known? So it is for some files."
+    files = any(isinstance(entry, Entry) for entry in (a, b))
+    return files and not (_answers_validation(a) and _answers_validation(b))
 
 # %% ../../nbs/analysis/compare.ipynb #2fbb8b67
 def _shared_validation(

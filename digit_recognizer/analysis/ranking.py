@@ -113,8 +113,7 @@ def _unscored(
     pairs:list, # name and Run, without validation digits
 )->list: # of Ranked, by name
     "Runs that cannot be ranked."
-    why = 'no score: all labelled digits were trained on'
-    return [Ranked(name, run, None, why, 0) for name, run in pairs]
+    return [Ranked(name, run, None, 'no score: it has no validation digits', 0) for name, run in pairs]
 
 # %% ../../nbs/analysis/ranking.ipynb #f21a3953
 def rank_runs(
@@ -178,7 +177,7 @@ def ranking_verdict(
 )->str: # one to three sentences
     "What can be claimed of the best run, and what choosing it cost."
     first, *others = ranked
-    if first.score is None: return 'No run has a score: all labelled digits were trained on.'
+    if first.score is None: return 'No run has a score: none has validation digits.'
     tested, worse = [r for r in others if r.p_value is not None], [r.name for r in others if r.worse]
     if not tested: return f"{first.name}: nothing to compare it with."
     many = tested[0].name if len(tested)==1 else f'any of the {len(tested)} other runs'

@@ -103,7 +103,7 @@ def for_training(
         config = {**layer.get_config(), 'dtype': 'float32' if layer in ends else policy}
         return (FusedNormalization if _can_fuse(layer) else type(layer)).from_config(config)
     fast = keras.models.clone_model(model, clone_function=faster)
-    fast.set_weights(model.get_weights())
+    for new, old in zip(fast.variables, model.variables, strict=True): new.assign(old) # and seeds of dropout
     return fast
 
 # %% ../../nbs/core/speed.ipynb #fb8aae8e

@@ -54,7 +54,7 @@ FILES = ('model.keras', 'network.json', 'curve.csv', 'validation.npz', 'test.npz
 MAKE_AGAIN = 'restore it or make the run again' # the step that helps where a file is not what a run wrote
 
 # %% ../../nbs/runs/folder.ipynb #2f3f0a37
-NO_VALIDATION = ('has no validation digits, because it was trained on all labelled ones; '
+NO_VALIDATION = ('has no validation digits: all labelled ones were trained on, or its entries share none; '
                  'give a run that held some out (--set val=.2)')
 
 # %% ../../nbs/runs/folder.ipynb #5a89f2c3
