@@ -267,7 +267,9 @@ def _blend_lines(
     how = {'equal': 'equal', 'given': 'given by hand',
            'fitted': f"fitted on {blend['fitted_on']:,} validation digits; each digit is judged\n"
                      "with weights that were fitted on others"}
-    return [_line('entries', '\n'.join(entries)), _line('weights', how[blend['weights']])]
+    notes = [note for e in blend['entries'] if (note := e.get('note'))]
+    return [_line('entries', '\n'.join(entries)), _line('weights', how[blend['weights']]),
+            *(_line('note', _filled(note)) for note in notes)]
 
 # %% ../nbs/cli.ipynb #fc2f3a75
 def _extra_lines(
@@ -289,6 +291,7 @@ def _unscored_line(
     "Why the run lacks a score, and the score of its recipe, where another run in the same folder has one."
     from digit_recognizer.evaluate import Score
     from digit_recognizer.runs.folder import recipe_score
+    if 'blend' in run.info: return _line('validation', 'none: its entries share no validation digits')
     found, says = recipe_score(run), "what the recipe is worth, a run of it with validation says"
     if found: says = f"its recipe, in the run {found[0]}: {Score(found[1]['n'], found[1]['errors'])}"
     return _line('validation', _filled("none: the run learnt from all labelled digits, and its confidence is "

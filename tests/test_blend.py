@@ -128,9 +128,12 @@ def test_runs_that_did_not_learn_from_the_same(root, tmp_path):
     told = run(["compare", fast, corrected])
     text = " ".join(told.stdout.split())
     assert told.returncode == 0 and "on 8,397 digits" in text and "did not learn from the same: corrections (none; 3 labels)." in text
-    more = edited(fast, tmp_path / "more", {}, pseudo={"digits": 20_000, "threshold": 0.99})
+    facts = load_run(fast).info
+    pseudo = {"run": "other", "recipe": facts["recipe"], "sha256": "ab" * 32, "sure": 0.99, "digits": 20_000, "copies": 0,
+              "per_class": [2000] * 10, "transductive": True, "rehearsal": True}  # fmt: skip
+    more = edited(fast, tmp_path / "more", {}, pseudo=pseudo)
     code, out, _ = typed("compare", more, fast)
-    assert code == 0 and "pseudo (digits 20,000; none)." in " ".join(out.split())
+    assert code == 0 and "pseudo (digits 20,000, copies 0; none)." in " ".join(out.split())
     strange = edited(fast, tmp_path / "strange", {}, fingerprint="ab" * 32)
     code, out, err = typed("compare", strange, fast)
     assert (code, out, err.count("\n")) == (2, "", 1) and "was trained on other digits" in err

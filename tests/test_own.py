@@ -110,7 +110,7 @@ def test_a_run_folder_executes_nothing(made, mine, data):
     assert mine.executed() == 0
     assert "CSVLogger" in (folder / "report.html").read_text() and "--recipe RUN/recipe.py" in (folder / "report.html").read_text()
     said = fine(run(["verify", folder, "--data", data, "--recipe", folder / "recipe.py"]))
-    assert "as it was  own parts: network, augment" in said and mine.executed() == 1
+    assert "as it was  own parts: network, augment, schedule, optimizer, loss, callbacks, defined by the file" in said and mine.executed() == 1
 
 
 def test_changed_code_is_noticed_and_not_executed(made, mine, data):
@@ -187,7 +187,11 @@ MISTAKES = {
                "are not probabilities; end it with softmax"),
     "own layer": ("import keras\nclass Mine(keras.layers.Dense): pass\n"
                   "def network(): return keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), Mine(10, activation='softmax')])",
-                  "network: has Mine of module recipe_file, which could not be loaded again"),
+                  "network: has Mine of module recipe_file_"),
+    "one for all": ("from keras import *\nnet = Sequential([Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, activation='softmax')])\n"
+                    "def network(): return net", "network: has the same layers each time; build them inside the function"),
+    "beside it": ("from processes import wait_for as augment", "imports processes, which is not installed, so the run could not keep it"),
+    "unseeded": ("import tensorflow as tf\ndef augment(images): return images*tf.random.uniform(())", "other pictures for the same seed"),
     "scaled": ("def augment(images): return images/255", "augment: gives pixels from 0 to 1 for digits up to 255; it must not scale them"),
     "cut": ("def augment(images): return images[:, 2:26, 2:26]", "augment: gives shape (64, 24, 24, 1)"),
     "error": ("def augment(images):\n    return images+unknown", "mine.py, line 2: augment: NameError: name 'unknown' is not defined"),

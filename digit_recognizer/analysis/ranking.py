@@ -237,10 +237,18 @@ def _recipe_label(
     "A named recipe and what was changed in it, but for the seed."
     recipe = {**BEFORE, **run.info['recipe']}
     name = recipe['name'].removesuffix('-changed')
-    if name not in RECIPES: return name
+    if name not in RECIPES or 'code' in recipe: return name
     changed = (f'{field}={recipe[field]}' for field in FIELDS if field in recipe and field!='seed'
                and recipe[field]!=getattr(RECIPES[name], field))
     return ' '.join([name, *changed])
+
+# %% ../../nbs/analysis/ranking.ipynb #7a1b19f0
+def _training_of(
+    run:Run, # of one network
+)->tuple[dict, dict]:
+    "All that makes two runs seeds of one recipe: its fields without name and seed, and what was learnt from."
+    recipe = {**BEFORE, **run.info['recipe']}
+    return {k: v for k, v in recipe.items() if k not in ('name', 'seed')}, special_sections(run)
 
 # %% ../../nbs/analysis/ranking.ipynb #54fde8d1
 def recipe_groups(
@@ -253,9 +261,10 @@ def recipe_groups(
     groups:dict = {}
     for run, fingerprint in zip(single, prints):
         if fingerprint!=max(prints, key=prints.count): continue
-        extra = ''.join(f' with {name}' for name in special_sections(run) if name!='val')
+        shown = [name for name in special_sections(run) if name not in ('val', 'own', 'code')]
+        extra = ''.join(f' with {name}' for name in shown)
         name = _recipe_label(run)+extra
-        same = all(special_sections(run)==special_sections(one) for one in groups.get(name, {}).values())
+        same = all(_training_of(run)==_training_of(one) for one in groups.get(name, {}).values())
         if not same: name += f' ({run.folder.resolve().name})'
         groups.setdefault(name, {}).setdefault(run.info['recipe']['seed'], run)
     return {name: group for name, group in groups.items() if len(group)>1}

@@ -480,8 +480,8 @@ def _recipe_words(
     "How a recipe is given on the command line; that of own code is the file in the run's folder."
     base = recipe['name'].removesuffix('-changed')
     if 'code' in recipe: # its file says all that was not changed
-        changed = FIELDS.keys()-{'seed'} if base!=recipe['name'] else set()
-        return f'RUN/{CODE}', {k: recipe[k] for k in FIELDS if k in changed and recipe[k]!='own'}
+        said = {k: recipe[k] for k in FIELDS if k!='seed' and recipe[k]!='own'}
+        return f'RUN/{CODE}', said if base!=recipe['name'] else {}
     base = base if base in RECIPES else 'fast'
     changed = {k: v for k, v in recipe.items() if k in FIELDS and getattr(RECIPES[base], k)!=v}
     return base, {k: v for k, v in changed.items() if k!='seed'}
@@ -583,7 +583,8 @@ def _reproduction_values(
     from markupsafe import Markup
     info = run.info
     data = {f'data: {k}': _fact(k, v) for k, v in info['data'].items() if k!='copies'}
-    code = run.read(CODE).decode() if 'code' in info['recipe'] and 'blend' not in info else None
+    own = 'code' in info['recipe'] and 'blend' not in info
+    code = run.read(CODE).decode(errors='replace') if own else None
     recipe = {e['name']: f"weight {e['weight']:.3f}, SHA-256 {e['sha256']}" for e in info['blend']['entries']
               } if 'blend' in info else info['recipe']
     return {'command': command_for(run), 'recipe': Markup(_value_table(recipe)), 'code': code,

@@ -6,7 +6,8 @@
 __all__ = ['own_network', 'own_augment', 'own_schedule', 'own_optimizer', 'own_loss', 'own_callbacks', 'check_callbacks',
            'add_parts', 'PartError', 'name_part_errors', 'check_parts']
 
-# %% ../../nbs/core/parts.ipynb #d724426b
+# %% ../../nbs/core/parts.ipynb #61c5f4b4
+import inspect
 import random
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator
@@ -40,7 +41,7 @@ def _seeded(
         random.setstate(python)
         np.random.set_state(numpy)
 
-# %% ../../nbs/core/parts.ipynb #9251e755
+# %% ../../nbs/core/parts.ipynb #307887ef
 def _check_network(
     model:Any, # returned by the user's function
 ):
@@ -48,7 +49,7 @@ def _check_network(
     if not isinstance(model, keras.Model) or not hasattr(model, 'input_shape'):
         raise InputError(f"network: is of type {type(model).__name__}; expected a Keras model of layers: "
                          "keras.Sequential, or keras.Model(inputs, outputs)")
-    shapes = model.input_shape, model.output_shape
+    shapes = model.input_shape, model.output_shape # of several inputs or outputs, a list or dict
     if shapes!=((None, 28, 28, 1), (None, 10)):
         raise InputError("network: takes {} and gives {}; expected (None, 28, 28, 1), pixels 0-255, and "
                          "(None, 10), probabilities".format(*shapes))
@@ -58,17 +59,42 @@ def _check_network(
         raise InputError(f"network: gives rows such as {np.round(proba[0], 2).tolist()}, which are not "
                          "probabilities; end it with softmax")
 
-# %% ../../nbs/core/parts.ipynb #39b59758
+# %% ../../nbs/core/parts.ipynb #09fa044d
+_FRESH:set[str] = set() # checksums of code whose networks were found to be new each time
+
+# %% ../../nbs/core/parts.ipynb #e6324325
+def _check_fresh(
+    model:keras.Model, # built by the user's function
+    again:keras.Model, # built once more
+):
+    "Raise `InputError` where two networks share weights: members would learn each other's validation digits."
+    if {id(v) for v in model.variables} & {id(v) for v in again.variables}:
+        raise InputError("network: has the same layers each time; build them inside the function")
+
+# %% ../../nbs/core/parts.ipynb #f592edcd
+def _check_clonable(
+    model:keras.Model, # given as an object
+):
+    "Raise `InputError` for a model whose statistics would be lost when its weights are drawn anew."
+    if any(isinstance(layer, keras.layers.Normalization) for layer in model.layers):
+        raise InputError("network: its Normalization would lose what it was adapted to; give a function that "
+                         "builds it")
+
+# %% ../../nbs/core/parts.ipynb #e866efb8
 def own_network(
     recipe:Recipe, # gives width and seed
 )->keras.Model|None: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities; None where the network is ours
     "Build the user's network; raises `InputError` for one that does not fit."
     part = own_part(recipe, 'network')
     if part is None: return None
-    with _seeded(recipe.seed):
-        if isinstance(part, keras.Model): model = keras.models.clone_model(part)
-        else: model = call_part('network', part, width=recipe.width, seed=recipe.seed)
+    if isinstance(part, keras.Model): _check_clonable(part)
+    def build():
+        if isinstance(part, keras.Model): return keras.models.clone_model(part)
+        return call_part('network', part, width=recipe.width, seed=recipe.seed)
+    with _seeded(recipe.seed): model = build()
     _check_network(model)
+    if recipe.code not in _FRESH: _check_fresh(model, build())
+    _FRESH.add(recipe.code)
     return model
 
 # %% ../../nbs/core/parts.ipynb #52b95572
@@ -83,23 +109,37 @@ def _by_layer(
         with keras.StatelessScope(state_mapping=seeds): return layer(images, training=True)
     return change
 
-# %% ../../nbs/core/parts.ipynb #5cde06aa
+# %% ../../nbs/core/parts.ipynb #908627d6
+def _try_twice(
+    change:Callable, # images, seed -> images
+    x:np.ndarray,    # digits, uint8 (n, 28, 28, 1)
+    number:int,      # of the batch
+)->list[np.ndarray]: # the digits, augmented twice
+    "Augment digits with the same seed, by two graphs, as before and after an interruption."
+    seed = tf.constant([1, number], tf.int64)
+    return [tf.function(change, autograph=False)(x, seed).numpy() for _ in range(2)]
+
+# %% ../../nbs/core/parts.ipynb #9f408ac3
 def _check_images(
     x:np.ndarray,       # digits, uint8 (n, 28, 28, 1)
     changed:np.ndarray, # the same, augmented
+    again:np.ndarray,   # once more, with the same seed
 ):
-    "Raise `InputError` unless an augmentation keeps shape and range."
+    "Raise `InputError` unless an augmentation keeps shape and range, and depends on the seed alone."
     low, high, ours = float(changed.min()), float(changed.max()), float(x.max())
     if changed.shape!=x.shape or not np.isfinite(changed).all():
         raise InputError(f"augment: gives shape {changed.shape}, or numbers that are not finite, for "
                          f"{x.shape}; expected the same shape and pixels 0-255")
     if low<-1 or high>256:
         raise InputError(f"augment: gives pixels from {low:.4g} to {high:.4g}; clip them to 0-255")
+    if not np.array_equal(changed, again):
+        raise InputError("augment: gives other pictures for the same seed, so no run could be resumed; draw "
+                         "by tf.random.stateless_uniform and the like, with the seed")
     if high<=ours/10:
         raise InputError(f"augment: gives pixels from {low:.4g} to {high:.4g} for digits up to {ours:.0f}; "
                          "it must not scale them")
 
-# %% ../../nbs/core/parts.ipynb #a473073a
+# %% ../../nbs/core/parts.ipynb #2eb67a3c
 def own_augment(
     recipe:Recipe, # perhaps with an own augmentation
     x:np.ndarray,  # training images, uint8 (n, 28, 28); some are tried
@@ -107,14 +147,16 @@ def own_augment(
     "The user's augmentation; raises `InputError` for one that changes shape or range."
     part = own_part(recipe, 'augment')
     if part is None: return None
+    if type(part).__name__ in ('MixUp', 'CutMix'):
+        raise InputError(f"augment: {type(part).__name__} mixes digits and needs their labels, which it does "
+                         "not get; take a layer that changes each digit by itself")
     if isinstance(part, keras.Layer): part = _by_layer(part)
     @tf.autograph.experimental.do_not_convert # errors of converted functions fill a page
     def change(images, seed):
         given = dict(images=tf.cast(images, tf.float32), seed=tf.convert_to_tensor(seed))
         return tf.cast(call_part('augment', part, **given), tf.float32)
-    batch, graph = x[:64, ..., None], tf.function(change, autograph=False)
-    for number in range(3):
-        _check_images(batch, graph(batch, tf.constant([1, number], tf.int64)).numpy())
+    batch = x[:64, ..., None]
+    for number in range(3): _check_images(batch, *_try_twice(change, batch, number))
     return change
 
 # %% ../../nbs/core/parts.ipynb #7be1ec06
@@ -128,7 +170,7 @@ class _OwnSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self): return {}
 
-# %% ../../nbs/core/parts.ipynb #46b4b1f2
+# %% ../../nbs/core/parts.ipynb #3ed5f448
 def own_schedule(
     recipe:Recipe, # gives lr
     steps:int,     # of the whole training
@@ -136,7 +178,8 @@ def own_schedule(
     "The user's schedule; raises `InputError` where it does not give a number of 0 or more."
     part = own_part(recipe, 'schedule')
     if part is None: return None
-    rate = part if hasattr(part, 'get_config') else _OwnSchedule(part, steps, recipe.lr)
+    rate = part if hasattr(part, 'get_config') and not inspect.isclass(part) else _OwnSchedule(
+        part, steps, recipe.lr)
     for step in (0, steps//2, steps-1):
         found = tf.function(rate, autograph=False)(tf.constant(step, tf.int64)).numpy()
         if np.shape(found) or not 0<=found<np.inf:
@@ -144,7 +187,7 @@ def own_schedule(
                              "expected a number of 0 or more")
     return rate
 
-# %% ../../nbs/core/parts.ipynb #b727558d
+# %% ../../nbs/core/parts.ipynb #0f3a32d8
 def own_optimizer(
     recipe:Recipe, # tells whether weights are averaged
     rate:Any,      # learning rate: a number or a Keras schedule
@@ -152,14 +195,18 @@ def own_optimizer(
     "The user's optimizer, new for each training; raises `InputError` for something else."
     part = own_part(recipe, 'optimizer')
     if part is None: return None
-    new = (type(part).from_config(part.get_config()) if hasattr(part, 'get_config') else
+    is_object = hasattr(part, 'get_config') and not inspect.isclass(part)
+    if is_object and 'schedule' in recipe.own.split('+'):
+        raise InputError("optimizer: an object keeps its own learning rate, so the schedule would be lost; "
+                         "give a function of (learning_rate)")
+    new = (type(part).from_config(part.get_config()) if is_object else
            call_part('optimizer', part, learning_rate=rate))
     if not isinstance(new, keras.optimizers.Optimizer):
         raise InputError(f"optimizer: is of type {type(new).__name__}; expected {PARTS['optimizer']}")
     new.use_ema, new.ema_momentum = recipe.weights=='averaged', recipe.momentum
     return new
 
-# %% ../../nbs/core/parts.ipynb #bc9d4f38
+# %% ../../nbs/core/parts.ipynb #416b6bd2
 def own_loss(
     recipe:Recipe, # perhaps with an own loss
 )->Any: # Keras loss or function; None where the loss is ours
@@ -167,13 +214,16 @@ def own_loss(
     part = own_part(recipe, 'loss')
     if part is None: return None
     truth, proba = np.eye(10, dtype=np.float32), np.full((10, 10), .1, np.float32)
+    if inspect.isclass(part): part = part()
     if not callable(part):
         raise InputError(f"loss: is of type {type(part).__name__}; expected {PARTS['loss']}")
     found = np.asarray(keras.ops.convert_to_numpy(call_part('loss', part, y_true=truth, y_pred=proba)))
     if found.shape not in ((), (10,)) or not np.isfinite(found).all():
         raise InputError(f"loss: gives shape {found.shape} or numbers that are not finite for (10, 10) "
                          "one-hot labels and probabilities; expected a number for each of the ten")
-    return part
+    if hasattr(part, 'get_config'): return part
+    def loss(y_true, y_pred): return call_part('loss', part, y_true=y_true, y_pred=y_pred)
+    return loss
 
 # %% ../../nbs/core/parts.ipynb #3b603d73
 def own_callbacks(
@@ -208,11 +258,12 @@ def add_parts(
 class PartError(InputError):
     "A part of the user's failed in training; the message says where."
 
-# %% ../../nbs/core/parts.ipynb #37bd34fa
+# %% ../../nbs/core/parts.ipynb #c0cee667
 @contextmanager
 def name_part_errors(
     recipe:Recipe,  # perhaps with own parts
     callbacks:list, # of Keras, given as objects
+    work:str='training', # what is done
 )->Iterator[None]:
     "Raise `PartError` for any error of a training with own parts."
     own = [*recipe.own.split('+')*bool(recipe.own), *(type(c).__name__ for c in callbacks)]
@@ -221,20 +272,21 @@ def name_part_errors(
     except Exception as e: # any mistake of the user's
         if not own: raise
         text = ' '.join(str(e).split())[:300]
-        raise PartError(f"{place_of(e)}training failed in or after {', '.join(own)}: "
-                        f"{type(e).__name__}: {text}") from e
+        raise PartError(f"{place_of(e)}{work} failed in or after {', '.join(own)}: "
+                        f"{type(e).__name__}: {text}; if the cause lies in your code, start a new run") from e
 
-# %% ../../nbs/core/parts.ipynb #5c32176b
+# %% ../../nbs/core/parts.ipynb #2f246e21
 def check_parts(
     recipe:Recipe, # perhaps with own parts
     x:np.ndarray,  # training images, uint8 (n, 28, 28); some are tried
 ):
     "Raise `InputError` for a part that cannot be used."
-    own_network(recipe)
-    own_augment(recipe, x)
-    own_optimizer(recipe, own_schedule(recipe, 100) or recipe.lr)
-    own_loss(recipe)
-    own_callbacks(recipe)
+    with name_part_errors(recipe, [], 'making'):
+        own_network(recipe)
+        own_augment(recipe, x)
+        own_optimizer(recipe, own_schedule(recipe, 100) or recipe.lr)
+        own_loss(recipe)
+        own_callbacks(recipe)
 
 # %% ../../nbs/core/parts.ipynb #9e0a4a13
 add_docments(__name__)

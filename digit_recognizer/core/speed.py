@@ -65,9 +65,10 @@ class FusedNormalization(layers.BatchNormalization):
 def _can_fuse(
     layer, # of a network
 )->bool:
-    "Is it a batch normalisation of feature maps, channels last, with factor and summand?"
+    "Is it a batch normalisation of feature maps that learns, channels last, with factor and summand?"
     if not isinstance(layer, layers.BatchNormalization): return False
-    return bool(layer.axis in (-1, 3) and layer.scale and layer.center and layer.input_spec.ndim==4)
+    return bool(layer.axis in (-1, 3) and layer.scale and layer.center and layer.trainable
+                and layer.input_spec.ndim==4)
 
 # %% ../../nbs/core/speed.ipynb #5eed1a1b
 def _is_plain(

@@ -218,7 +218,10 @@ def _entry_record(
     "What run.json says about an entry."
     about = {'name': entry.folder.resolve().name, 'weight': weight,
              'validation': None if y is None else score(y, proba).to_dict()}
-    if isinstance(entry, Entry): return {**about, 'kind': 'file', 'sha256': sha256(entry.folder)}
+    if isinstance(entry, Entry):
+        fair = f"Fair only if the model behind {entry.folder.name} did not learn from these digits."
+        note = f'{fair} {entry.note}'.strip()
+        return {**about, 'kind': 'file', 'sha256': sha256(entry.folder), 'note': note}
     return {**about, 'kind': 'run', 'recipe': entry.info['recipe']['name'],
             'seed': entry.info['recipe']['seed'], 'members': len(entry.info.get('members', [1])),
             'sha256': entry.info.get('checksum') or sha256(entry.folder/'run.json')}
@@ -263,11 +266,13 @@ def _data_record(
 
 # %% ../../nbs/runs/blend.ipynb #2440fc27
 def _curves(
-    runs:list, # of Run
-)->Any: # DataFrame, a row an epoch, with `member`; None where a run has no curve
+    runs:list,   # of Run
+    scored:bool, # do they share validation digits?
+)->Any: # DataFrame, a row an epoch, with `member`; None where a run has no curve, or other columns
     "The learning curves of all networks."
     import pandas as pd
     if not all((run.folder/'curve.csv').is_file() for run in runs): return None
+    if not all(run.info['scores']['validation'] and scored for run in runs): return None
     tables = [table.drop(columns='member', errors='ignore') for run in runs
               for _, table in run.curve.groupby('member' if 'member' in run.curve else (lambda _: 0))]
     return pd.concat(dict(enumerate(tables)), names=['member']).reset_index('member')
@@ -322,7 +327,8 @@ def blend_runs(
     average = _average(entries, weights)
     with silence_tensorflow():
         model = _blended_model(entries, average)
-        curves = _curves([entry for entry in entries if not isinstance(entry, Entry)])
+        runs = [entry for entry in entries if not isinstance(entry, Entry)]
+        curves = _curves(runs, average.shared is not None)
         _write(out, model, curves, average, _info(entries, average, model, digits))
         run = load_run(out)
         if model is not None: leave_litert(run, model)

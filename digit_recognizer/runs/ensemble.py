@@ -203,6 +203,19 @@ def _check_conditions(
         raise PlanError(f"{out}: was begun by {plan['strategy'] or 'a single process'}, "
                         f"not by {strategy or 'a single process'}; resume it with the same --strategy")
 
+# %% ../../nbs/runs/ensemble.ipynb #c4ec4e13
+def _check_given(
+    out:Path,  # the folder of an interrupted run
+    plan:dict, # from `read_plan`
+    callbacks, # of Keras, given as objects
+):
+    "Raise `PlanError` unless a run is resumed with the callbacks that it was begun with."
+    wanted, given = plan.get('callbacks', []), [type(c).__name__ for c in callbacks]
+    if wanted==given: return
+    raise PlanError(f"{out}: was begun with the callbacks {', '.join(wanted) or 'none'}, which are not kept, "
+                    f"and is resumed with {', '.join(given) or 'none'}; give them in Python, by "
+                    "resume_run(folder, callbacks=[...])")
+
 # %% ../../nbs/runs/ensemble.ipynb #2c84b29e
 def resume_run(
     out:str|Path,            # the folder of an interrupted run
@@ -212,6 +225,7 @@ def resume_run(
     strategy=None,           # tf.distribute.Strategy whose devices share the training of one network
     plan:dict|None=None,     # from `read_plan`, where it was read already
     code:str|Path|None=None, # recipe.py, or a copy, if the own parts in it may be executed
+    callbacks:list|tuple=(), # of Keras, where the run was begun with some
 )->Run: # the same that an uninterrupted run gives
     "Resume an interrupted run; raises `InputError` where there is none, or its digits have changed."
     out = Path(out).resolve()
@@ -219,7 +233,9 @@ def resume_run(
     digits = digits or load_planned_digits(out, plan)
     _check_conditions(out, plan, digits, executor.settings, strategy_info(strategy))
     recipe = planned_recipe(out, plan, code)
-    if plan['members']==1: return finish_run(out, digits, recipe, progress, strategy=strategy)
+    _check_given(out, plan, callbacks)
+    if plan['members']==1:
+        return finish_run(out, digits, recipe, progress, strategy=strategy, callbacks=callbacks)
     return _finish_ensemble(_Ensemble(out, digits, recipe, plan['members']), progress, executor)
 
 # %% ../../nbs/runs/ensemble.ipynb #7c2e91d4

@@ -162,9 +162,10 @@ def _pair(
     if 'y' in found and (other := int((found['y'][mine]!=y).sum())):
         raise InputError(f"{path}: says another label than {run.folder} for {other:,} of {len(y):,} digits; "
                          "are its rows those of the same train.csv, counted from 0?")
-    if assumed and (proba.argmax(1)==y).mean()<.5:
+    if 'y' not in found and (proba.argmax(1)==y).mean()<.5:
+        step = 'add the array rows' if assumed else 'count its rows from 0, and add the array y'
         raise InputError(f"{path}: only {(proba.argmax(1)==y).mean():.0%} of its answers are right, so its "
-                         "digits are probably others, or in another order; add the array rows")
+                         f"digits are probably others, or in another order; {step}")
     return {'rows': rows, 'y': y, 'proba': proba}
 
 # %% ../../nbs/runs/entries.ipynb #a675d5c2

@@ -333,11 +333,13 @@ def recipe_score(
     run:Run, # without validation digits
 )->tuple[str, dict]|None: # name of another run, and its score on validation digits, as in run.json
     "The score of the same recipe, by a run with validation in the same folder; None where there is none."
-    found = []
+    found:list = []
+    if 'blend' in run.info: return None
     for folder in sorted(run.folder.resolve().parent.glob('*/run.json')):
         with suppress(InputError):
             info = load_run(folder.parent).info
-            if info['scores']['validation'] and _work(info)==_work(run.info):
+            known = info['scores']['validation'] and 'blend' not in info
+            if known and _work(info)==_work(run.info):
                 found.append((folder.parent.name, info['scores']['validation']))
     return max(found, key=lambda pair: pair[1]['n'], default=None)
 
@@ -444,6 +446,7 @@ def create_run(
     strategy:dict|None=None, # devices that share the training, as of `strategy_info`
     whole:bool=True,         # can it be resumed by itself? not so a member of an ensemble
     source:str='',           # the Python code of own parts
+    callbacks:list|tuple=(), # of Keras, given as objects: only their names are kept
 )->Path: # the folder
     "Make a run's folder, with its plan; raises `InputError` if `out` exists or cannot be made."
     out = Path(out).resolve()
@@ -451,6 +454,7 @@ def create_run(
         raise PlanError(f"{out} already exists; choose another name, delete it first, or use --resume")
     plan = {'format': FORMAT, 'recipe': recipe, 'members': members, 'whole': whole, **_digits_facts(digits),
             'settings': settings or backend_settings(), 'strategy': strategy or {}}
+    if callbacks: plan['callbacks'] = [type(c).__name__ for c in callbacks]
     with atomic_folder(out) as part:
         write_record(part/PLAN, plan)
         if source: (part/CODE).write_text(source, encoding='utf-8', newline='\n')

@@ -89,7 +89,8 @@ def _training_info(
 )->dict:
     "What run.json says about the training and its cost."
     seconds = fitted.curve.seconds.sum()
-    return {'epochs': len(fitted.curve), 'kept_epoch': fitted.kept_epoch,
+    own = bool(callbacks) or 'callbacks' in fitted.recipe.own.split('+') # they can put back other weights
+    return {'epochs': len(fitted.curve), 'kept_epoch': None if own else fitted.kept_epoch,
             'parameters': fitted.model.count_params(), 'precision': fitted.precision,
             'seconds': round(seconds, 1), 'cpu_seconds': round(fitted.curve.cpu_seconds.sum(), 1),
             'images_per_second': round(n*len(fitted.curve)/seconds), **strategy_info(strategy),
@@ -205,7 +206,7 @@ def run_pipeline(
     recipe, given = add_parts(recipe, callbacks, parts)
     check_recipe(recipe, digits)
     out = create_run(out, digits, recipe.record(), strategy=strategy_info(strategy), whole=rows is None,
-                     source=recipe.source)
+                     source=recipe.source, callbacks=given)
     try: return finish_run(out, digits, recipe, progress, rows, strategy, given)
     except BusyError: raise
     except PartError: # a part of the user's failed; what was trained before that is kept

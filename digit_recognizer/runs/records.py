@@ -154,6 +154,7 @@ class BlendEntryRecord(Struct):
     seed:Count|None=None
     members:Count=1
     validation:ScoreRecord|None=None # by itself, on the validation digits of the blend
+    note:str|UnsetType=UNSET # what must be true of it, or what was assumed; for files
 
 # %% ../../nbs/runs/records.ipynb #e9ff081a
 class BlendRecord(Struct):
@@ -222,6 +223,7 @@ class PlanRecord(Struct):
     settings:SettingsRecord
     corrections:Corrections={}
     strategy:dict[str, Scalar]={}
+    callbacks:list[str]=[] # names of Keras callbacks that were given as objects
     extra:list[ExtraPlanRecord]|UnsetType=UNSET
     pseudo:PseudoPlanRecord|UnsetType=UNSET
 

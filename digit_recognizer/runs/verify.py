@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 # %% ../../nbs/runs/verify.ipynb #e8673ab7
@@ -22,6 +23,7 @@ from ..core.docments import add_docments
 from ..core.files import InputError, sha256
 from ..core.predict import predict
 from ..core.recipe import Recipe
+from ..core.source import own_part
 from ..data import Digits
 from ..evaluate import score
 from .export import FORMATS, MODEL_LOADERS, checksums, fastest_file, network_file
@@ -129,7 +131,9 @@ def _check_own(
     names, file = recipe.own.replace('+', ', '), run.folder/CODE
     if hashlib.sha256(read_file(file)).hexdigest()!=recipe.code:
         return Finding('own parts', False, f'{CODE} is not the code that the recipe names')
-    if recipe.source: return Finding('own parts', True, f'{names}, executed because you named their file')
+    if recipe.source:
+        for name in recipe.own.split('+'): own_part(recipe, name)
+        return Finding('own parts', True, f'{names}, defined by the file that you named, which was executed')
     return Finding('own parts', None, f'{names} are Python code, which was not executed; '
                                       f'read it, and check it too with --recipe {shell_quote(file)}')
 
@@ -179,6 +183,7 @@ def _check_unscored(
     "Are there no validation digits, as run.json says?"
     said = run.info.get('split', {})
     claim = '; validation.npz is here' if (run.folder/'validation.npz').exists() else ''
+    if 'blend' in run.info: return Finding('score', not claim, f'none, as the entries share no digits{claim}')
     if not run.recipe.val:
         claim += _differing({'train': run.info['data']['labelled'], 'validation': 0}, said)
     elif said.get('rows')!='given': claim += f'; the recipe has val={run.recipe.val:g}'
@@ -240,7 +245,7 @@ def _check_training(
     members = len(run.info.get('members', [1]))
     stopped = 'callbacks' in cost or 'callbacks' in recipe.own.split('+') # these can end a training early
     counted = {'epochs': len(curve) if stopped else members*recipe.epochs}
-    if members==1: counted['kept_epoch'] = _kept_epoch(curve, recipe)
+    if members==1 and not stopped: counted['kept_epoch'] = _kept_epoch(curve, recipe)
     for name in ('seconds', 'cpu_seconds'): # those of the curve are rounded
         if abs(curve[name].sum()-cost[name])>.1*members+1e-5*cost[name]: counted[name] = curve[name].sum()
     claim = _differing(counted, cost)
@@ -277,7 +282,8 @@ def _check_extra(
     try: same = extra_sha256(record['source'])==record['sha256']
     except (InputError, OSError) as e: return Finding('extra digits', None, f'cannot be read: {e}')
     words = 'the digits that were trained on' if same else 'other digits than were trained on'
-    return Finding('extra digits', same, f"{record['source']}: {words}")
+    sure = same or Path(record['source']).is_absolute() # here another file can have this name
+    return Finding('extra digits', same if sure else None, f"{record['source']}: {words}")
 
 # %% ../../nbs/runs/verify.ipynb #b8f97f49
 def _check_pseudo(
