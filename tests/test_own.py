@@ -190,7 +190,6 @@ MISTAKES = {
                   "network: has Mine of module recipe_file_"),
     "one for all": ("from keras import *\nnet = Sequential([Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, activation='softmax')])\n"
                     "def network(): return net", "network: has the same layers each time; build them inside the function"),
-    "beside it": ("from processes import wait_for as augment", "imports processes, which is not installed, so the run could not keep it"),
     "unseeded": ("import tensorflow as tf\ndef augment(images): return images*tf.random.uniform(())", "other pictures for the same seed"),
     "scaled": ("def augment(images): return images/255", "augment: gives pixels from 0 to 1 for digits up to 255; it must not scale them"),
     "cut": ("def augment(images): return images[:, 2:26, 2:26]", "augment: gives shape (64, 24, 24, 1)"),
@@ -237,6 +236,14 @@ def test_one_function_as_the_network(mine, data):
     again = fine(run(["run", "--recipe", mine.here / "one/recipe.py", "--data", data, "--quiet", "--no-report", "--out", mine.here / "two"]))
     assert "own parts   network\n" in again
     assert np.array_equal(load_run(mine.here / "one").test, load_run(mine.here / "two").test)
+
+
+def test_a_file_beside_it_would_not_be_kept(mine, data, monkeypatch):
+    (mine.here / "my_layers.py").write_text("def augment(images): return images")
+    mine.path.write_text("from my_layers import augment")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(mine.here), os.environ.get("PYTHONPATH", "")]))
+    told = refused(run(["run", "--recipe", mine.path, "--data", data, "--out", mine.here / "out"]))
+    assert "mine.py: imports my_layers, which is not installed, so the run could not keep it" in told
 
 
 def test_sweep_with_a_recipe_file(mine, data):
