@@ -211,7 +211,7 @@ def explain(
     except InputError: activation = None
     return Explanation(image, proba, label, occlusion_map(net, image, label), activation)
 
-# %% ../../nbs/analysis/explain.ipynb #b88822f8
+# %% ../../nbs/analysis/explain.ipynb #45dc040b
 def plot_explanation(
     *explanations:Explanation, # one row each
     title:str='Red speaks for the answer, blue against it', # stands above
@@ -224,7 +224,8 @@ def plot_explanation(
         imgs.extend(tint(np.stack([0*active, e.occlusion, active]), share=.8, under=under))
         captions += [f'{e.label}: {e.proba[e.label]:.1%}', 'occlusion',
                      'no activation' if e.activation is None else 'activation']
-    return digit_grid(imgs, captions, cols=6 if len(explanations)>2 else 3, title=title, zoom=4)
+    return digit_grid(imgs, captions, title=title,
+                      **(dict(cols=6, zoom=2.3) if len(explanations)>4 else dict(cols=3, zoom=4)))
 
 # %% ../../nbs/analysis/explain.ipynb #99a826a8
 def _random_patch(
