@@ -211,13 +211,13 @@ def explain(
     except InputError: activation = None
     return Explanation(image, proba, label, occlusion_map(net, image, label), activation)
 
-# %% ../../nbs/analysis/explain.ipynb #45dc040b
+# %% ../../nbs/analysis/explain.ipynb #4998d83a
 def plot_explanation(
     *explanations:Explanation, # one row each
     title:str='Red speaks for the answer, blue against it', # stands above
 )->Any: # plotly Figure
     "The digit, its occlusion map and its class activation map, side by side."
-    imgs, captions = [], []
+    imgs, captions = [], [] # type: list, list
     for e in explanations:
         active = np.zeros((28, 28)) if e.activation is None else e.activation-e.activation.min()
         under = np.stack([e.image, e.image*.5, e.image*.5])
