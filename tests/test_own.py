@@ -295,7 +295,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from fake_kaggle import run_command, start_kaggle
-with start_kaggle(Path("home"), b"") as kaggle: code, out, err = run_command("submit", "runs/mine", "-m", "a network of my own")
+with start_kaggle(Path("home"), b"") as kaggle: code, out, err = run_command("submit", "runs/mine", "-m", "a network of my own", "--rehearsal-anyway", "--copies-anyway")
 print(out, err)
 sys.exit(code)
 """

@@ -264,9 +264,9 @@ def special_sections(
     "What a run learnt from beside its digits, and what else only some runs have."
     data = {name: value for name, value in run.info['data'].items() if name not in _PLAIN_DATA}
     other = {name: value for name, value in run.info.items() if name not in _PLAIN_SECTIONS}
-    plain = {'name', *FIELDS}-{'val'}
+    plain = {'name', *FIELDS, 'own', 'code'}-{'val'}
     recipe = {name: value for name, value in run.info['recipe'].items() if name not in plain}
-    found = {**({} if 'blend' in run.info else recipe), **data, **other}
+    found = {**recipe, **data, **other}
     return {name: value for name, value in found.items() if value}
 
 # %% ../../nbs/analysis/compare.ipynb #ad554ba7
@@ -278,7 +278,6 @@ def _told(
     if not value: return 'none'
     if name=='corrections': return f"{len(value):,} label{'s'*(len(value)!=1)}"
     if name=='extra': return ' and '.join(f"{one['digits']:,} digits" for one in value)
-    if name=='code': return f'{value[:8]}…'
     if not isinstance(value, dict): return str(value)[:16]
     numbers = (f"{key.replace('_', ' ')} {n:,}" for key, n in value.items() if type(n) is int)
     return ', '.join(numbers) or 'some'

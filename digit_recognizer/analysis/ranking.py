@@ -261,8 +261,7 @@ def recipe_groups(
     groups:dict = {}
     for run, fingerprint in zip(single, prints):
         if fingerprint!=max(prints, key=prints.count): continue
-        shown = [name for name in special_sections(run) if name not in ('val', 'own', 'code')]
-        extra = ''.join(f' with {name}' for name in shown)
+        extra = ''.join(f' with {name}' for name in special_sections(run) if name!='val')
         name = _recipe_label(run)+extra
         same = all(_training_of(run)==_training_of(one) for one in groups.get(name, {}).values())
         if not same: name += f' ({run.folder.resolve().name})'

@@ -109,37 +109,36 @@ def _by_layer(
         with keras.StatelessScope(state_mapping=seeds): return layer(images, training=True)
     return change
 
-# %% ../../nbs/core/parts.ipynb #908627d6
-def _try_twice(
-    change:Callable, # images, seed -> images
-    x:np.ndarray,    # digits, uint8 (n, 28, 28, 1)
-    number:int,      # of the batch
-)->list[np.ndarray]: # the digits, augmented twice
-    "Augment digits with the same seed, by two graphs, as before and after an interruption."
-    seed = tf.constant([1, number], tf.int64)
-    return [tf.function(change, autograph=False)(x, seed).numpy() for _ in range(2)]
-
-# %% ../../nbs/core/parts.ipynb #9f408ac3
+# %% ../../nbs/core/parts.ipynb #5cde06aa
 def _check_images(
     x:np.ndarray,       # digits, uint8 (n, 28, 28, 1)
     changed:np.ndarray, # the same, augmented
-    again:np.ndarray,   # once more, with the same seed
 ):
-    "Raise `InputError` unless an augmentation keeps shape and range, and depends on the seed alone."
+    "Raise `InputError` unless an augmentation keeps shape and range."
     low, high, ours = float(changed.min()), float(changed.max()), float(x.max())
     if changed.shape!=x.shape or not np.isfinite(changed).all():
         raise InputError(f"augment: gives shape {changed.shape}, or numbers that are not finite, for "
                          f"{x.shape}; expected the same shape and pixels 0-255")
     if low<-1 or high>256:
         raise InputError(f"augment: gives pixels from {low:.4g} to {high:.4g}; clip them to 0-255")
-    if not np.array_equal(changed, again):
-        raise InputError("augment: gives other pictures for the same seed, so no run could be resumed; draw "
-                         "by tf.random.stateless_uniform and the like, with the seed")
     if high<=ours/10:
         raise InputError(f"augment: gives pixels from {low:.4g} to {high:.4g} for digits up to {ours:.0f}; "
                          "it must not scale them")
 
-# %% ../../nbs/core/parts.ipynb #2eb67a3c
+# %% ../../nbs/core/parts.ipynb #bcd61383
+def _try_augment(
+    change:Callable, # images, seed -> images
+    x:np.ndarray,    # digits, uint8 (n, 28, 28, 1)
+):
+    "Augment some digits; raises `InputError` for other shapes or ranges, or for randomness beside the seed."
+    graphs = [tf.function(change, autograph=False) for _ in range(2)] # before and after an interruption
+    for number in range(3): _check_images(x, graphs[0](x, tf.constant([1, number], tf.int64)).numpy())
+    first, again = (graph(x, tf.constant([1, 0], tf.int64)).numpy() for graph in graphs)
+    if not np.array_equal(first, again):
+        raise InputError("augment: gives other pictures for the same seed, so no run could be resumed; draw "
+                         "by tf.random.stateless_uniform and the like, with the seed")
+
+# %% ../../nbs/core/parts.ipynb #ee1261b0
 def own_augment(
     recipe:Recipe, # perhaps with an own augmentation
     x:np.ndarray,  # training images, uint8 (n, 28, 28); some are tried
@@ -155,8 +154,7 @@ def own_augment(
     def change(images, seed):
         given = dict(images=tf.cast(images, tf.float32), seed=tf.convert_to_tensor(seed))
         return tf.cast(call_part('augment', part, **given), tf.float32)
-    batch = x[:64, ..., None]
-    for number in range(3): _check_images(batch, *_try_twice(change, batch, number))
+    _try_augment(change, x[:64, ..., None])
     return change
 
 # %% ../../nbs/core/parts.ipynb #7be1ec06
