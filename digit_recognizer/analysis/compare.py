@@ -72,12 +72,12 @@ def _verdict(
     better, worse = (c.b, c.a) if c.only_a>c.only_b else (c.a, c.b)
     won, lost = max(c.only_a, c.only_b), min(c.only_a, c.only_b)
     if not c.enough:
-        return (f"No evidence of a difference: they disagree on {c.differ} of {c.n:,} digits, "
+        return (f"No evidence of a difference: they disagree on {c.differ:,} of {c.n:,} digits, "
                 "and the test needs at least 6.")
     if c.better is None:
-        return (f"No evidence of a difference: of the {c.differ} digits that only one of them reads, "
+        return (f"No evidence of a difference: of the {c.differ:,} digits that only one of them reads, "
                 f"{better} reads {won} and {worse} {lost} (p = {c.p_value:.2f}).")
-    return (f"{better} is better: of the {c.differ} digits that only one of them reads, it reads {won} "
+    return (f"{better} is better: of the {c.differ:,} digits that only one of them reads, it reads {won:,} "
             f"and {worse} {lost} (p = {c.p_value:.2g}).")
 
 # %% ../../nbs/analysis/compare.ipynb #10003c9d

@@ -13,6 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, cast
 
 # %% ../../nbs/core/recipe.ipynb #430c5330
@@ -20,15 +21,15 @@ from .docments import add_docments
 from .files import InputError, unknown_name_error
 
 # %% ../../nbs/core/recipe.ipynb #337b71aa
-NETWORKS = {
+NETWORKS = MappingProxyType({
     'classic':  'the network of the original notebook: six 5×5 convolutions',
     'residual': 'a small residual network that pools first',
-    'plain':    'five 3×3 convolutions, each normalised'}
+    'plain':    'five 3×3 convolutions, each normalised'})
 
 # %% ../../nbs/core/recipe.ipynb #492b9c43
-SCHEDULES = {
+SCHEDULES = MappingProxyType({
     'one_cycle': 'up from lr/25 to lr, then down to lr/1000 along a cosine (Smith and Topin 2017)',
-    'plateau':   'lr, halved after 3 epochs without a better validation accuracy, down to 1e-5'}
+    'plateau':   'lr, halved after 3 epochs without a better validation accuracy, down to 1e-5'})
 
 # %% ../../nbs/core/recipe.ipynb #c2ed3baf
 WEIGHTS = {
