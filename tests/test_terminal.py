@@ -155,9 +155,10 @@ def test_commands_that_are_printed_can_be_pasted(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path(name).mkdir()
     (Path(name) / "plan.json").write_text("{}")
-    with redirect_stderr(io.StringIO()) as told, pytest.raises(SystemExit), cli._resumable(Path(name)):
+    recipe = RECIPES["tiny"]
+    with redirect_stderr(io.StringIO()) as told, pytest.raises(SystemExit), cli._resumable(Path(name), recipe):
         raise KeyboardInterrupt
-    with pytest.raises(InputError) as failed, cli._resumable(Path(name)):
+    with pytest.raises(InputError) as failed, cli._resumable(Path(name), recipe):
         raise OSError(28, "No space left on device")
     for line in (told.getvalue().strip(), str(failed.value)):
         assert line.isprintable()
