@@ -1,7 +1,9 @@
 """The saved outputs of each notebook are those of its code, run in a kernel of its own."""
+import re
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,3 +32,15 @@ def test_only_a_grey_level_or_two_may_differ(change, equal):
 
     assert outputs.same({"source": png(100)}, {"source": png(100 + change)}) == equal
     assert not outputs.same({"text": "52 errors"}, {"text": "53 errors"})
+
+
+def test_what_a_cell_prints_is_one_output(tmp_path):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import time\nfor n in range(3): print(n, flush=True); time.sleep(.3)")])
+    nbformat.write(nb, tmp_path / "page.ipynb")
+    assert outputs.shown(outputs.executed(tmp_path / "page.ipynb").cells[0]) == [{"text": "0\n1\n2\n"}]
+
+
+@pytest.mark.parametrize("notebook", outputs.notebooks(), ids=lambda p: p.stem)
+def test_no_saved_output_is_a_log_of_tensorflow(notebook):
+    printed = [o.text for cell in nbformat.read(notebook, as_version=4).cells for o in cell.get("outputs", []) if o.output_type == "stream"]
+    assert not [text for text in printed if re.search(r"^WARNING|^[IWEF]\d{4}|absl|port\.cc|retracing", text, re.MULTILINE)]

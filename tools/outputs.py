@@ -29,12 +29,15 @@ def notebooks(place=ROOT / "nbs"):
 
 
 def executed(path, folder=None):
-    "A notebook with fresh outputs, run in its own folder or in another one; raises `CellExecutionError`."
+    """A notebook with fresh outputs, run in its own folder or in another one; raises `CellExecutionError`.
+
+    What a cell prints is one output, in however many pieces a busy machine sends it.
+    """
     nb = nbformat.read(path, as_version=4)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    NotebookClient(nb, timeout=TIMEOUT, resources={"metadata": {"path": str(folder or path.parent)}}).execute()
+    NotebookClient(nb, timeout=TIMEOUT, coalesce_streams=True, resources={"metadata": {"path": str(folder or path.parent)}}).execute()
     return nb
 
 

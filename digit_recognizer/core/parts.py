@@ -131,9 +131,11 @@ def _try_augment(
     x:np.ndarray,    # digits, uint8 (n, 28, 28, 1)
 ):
     "Augment some digits; raises `InputError` for other shapes or ranges, or for randomness beside the seed."
-    graphs = [tf.function(change, autograph=False) for _ in range(2)] # before and after an interruption
-    for number in range(3): _check_images(x, graphs[0](x, tf.constant([1, number], tf.int64)).numpy())
-    first, again = (graph(x, tf.constant([1, 0], tf.int64)).numpy() for graph in graphs)
+    images, seeds = tf.constant(x), [tf.constant([1, number], tf.int64) for number in range(3)]
+    graphs = [tf.function(change, autograph=False).get_concrete_function(images, seeds[0])
+              for _ in range(2)] # before and after an interruption
+    for seed in seeds: _check_images(x, graphs[0](images, seed).numpy())
+    first, again = (graph(images, seeds[0]).numpy() for graph in graphs)
     if not np.array_equal(first, again):
         raise InputError("augment: gives other pictures for the same seed, so no run could be resumed; draw "
                          "by tf.random.stateless_uniform and the like, with the seed")
