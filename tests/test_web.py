@@ -23,7 +23,7 @@ from digit_recognizer.web.page import write_page
 NEIGHBOURS = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]  # clockwise from above
 BYTES = "const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));"
 FORWARD = BYTES + """
-    const net = about ? {operations: about.operations, weights: unpack(about.data, about.weights)} : network, all = bytes(text), out = [];
+    const net = about ? {operations: about.operations, weights: unpack(about.data, about.weights)} : model.network, all = bytes(text), out = [];
     const began = performance.now();
     for (let i = 0; i < all.length; i += 784) out.push(Array.from(forward(net, all.subarray(i, i + 784))));
     return [out, (performance.now() - began) / out.length];"""
@@ -33,9 +33,9 @@ NORMALISED = BYTES + """
     try { return {seen: Array.from(normalise(toGrey(pixels, w, h)).v)}; }
     catch (e) { if (e instanceof Refusal) return {refused: `drawing: ${e.message}`}; throw e; }"""
 OPENED = """async png => { await open(new Blob([Uint8Array.from(atob(png), c => c.charCodeAt(0))], {type: 'image/png'}));
-    return document.getElementById('spoken').textContent; }"""
+    return document.querySelector(".spoken").textContent; }"""
 TIMED = """() => { const image = drawing.pixels();
-    return Array.from({length: 20}, () => { const began = performance.now(); read(image); return performance.now() - began; }); }"""
+    return Array.from({length: 20}, () => { const began = performance.now(); read(model, image); return performance.now() - began; }); }"""
 LIMITS_SEEN = "Object.fromEntries(Object.entries(LIMITS).map(([name, [low, high]]) => [name, [low, high]]))"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("web")]
@@ -256,7 +256,7 @@ def draw_digit(page, img, rng):
     lines = strokes(img)
     places = np.concatenate([np.array(line) for line in lines]).astype(float)
     low, span = places.min(0), max(np.ptp(places, 0).max(), 1)
-    box = page.locator("#pad").bounding_box()
+    box = page.locator(".draw").bounding_box()
     size = rng.uniform(0.35, 0.95) * (box["width"] - 30)
     room = box["width"] - 30 - np.ptp(places, 0) / span * size
     corner = np.array([box["y"], box["x"]]) + 15 + rng.uniform(0, 1, 2) * room
@@ -267,47 +267,47 @@ def draw_digit(page, img, rng):
 def test_strokes_are_read(page, digits):
     x, y, rng, answers = digits.x_test[1000:1100], digits.y_test[1000:1100], np.random.default_rng(1), []
     for img in x:
-        if page.locator("#clear").is_enabled():
-            page.locator("#clear").click(force=True)
+        if page.locator(".clear").is_enabled():
+            page.locator(".clear").click(force=True)
         draw_digit(page, img, rng)
-        answers.append(answer(page.locator("#spoken").text_content()))
+        answers.append(answer(page.locator(".spoken").text_content()))
     assert sum(a == b for a, b in zip(answers, y)) >= 95  # a skeleton has lost some of the digit
     assert np.median(page.evaluate(TIMED)) < 50  # milliseconds from a drawing to its answer
 
 
 def draw_on_pad(page, *points):
     "Draw a line through points given as shares of the canvas."
-    pad = page.locator("#pad").bounding_box()
+    pad = page.locator(".draw").bounding_box()
     draw(page, [(pad["y"] + r * pad["height"], pad["x"] + c * pad["width"]) for r, c in points])
 
 
 def test_undo_and_clear(page):
-    spoken = page.locator("#spoken")
-    assert "Draw one digit" in page.locator("#more").text_content() and page.locator("#clear").is_disabled()
+    spoken = page.locator(".spoken")
+    assert "Draw one digit" in page.locator(".more").text_content() and page.locator(".clear").is_disabled()
     draw_on_pad(page, (0.2, 0.5), (0.8, 0.5))
     assert spoken.text_content().startswith("It is a 1")
     draw_on_pad(page, (0.2, 0.25), (0.2, 0.5))
     page.keyboard.press("Control+z")
     assert spoken.text_content().startswith("It is a 1")
-    page.locator("#undo").focus()
+    page.locator(".undo").focus()
     page.keyboard.press("Enter")
     assert "Draw one digit" in spoken.text_content()
 
 
 def test_refusals(page):
-    spoken = page.locator("#spoken")
+    spoken = page.locator(".spoken")
     draw_on_pad(page, (0.5, 0.5), (0.5, 0.5))
-    assert "a blot or a dot" in spoken.text_content() and page.locator("#clear").is_enabled()
+    assert "a blot or a dot" in spoken.text_content() and page.locator(".clear").is_enabled()
     draw_on_pad(page, *((0.35 + 0.03 * k, 0.35 + 0.3 * (k % 2)) for k in range(11)))
     assert "a blot" in spoken.text_content()
-    assert page.locator("#head").text_content() == "No answer"
-    page.locator("#clear").click()
+    assert page.locator(".head").text_content() == "No answer"
+    page.locator(".clear").click()
     page.keyboard.press("Control+z")
     assert "a blot" in spoken.text_content()
 
 
 def test_opened_files(page, digits):
-    spoken, file = page.locator("#spoken"), page.locator("#file")
+    spoken, file = page.locator(".spoken"), page.locator("#file")
     file.set_input_files({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"not a picture"})
     expect(spoken).to_contain_text("notes.txt")
     picture = base64.b64decode(png(255 - blown_up(digits.x[0], 9)))
@@ -319,13 +319,13 @@ def test_opened_files(page, digits):
 
 def test_a_finger_draws_and_the_page_does_not_scroll(phone, digits, pytestconfig):
     assert phone.evaluate("document.documentElement.scrollWidth") == PHONE
-    pad = phone.locator("#pad").bounding_box()
+    pad = phone.locator(".draw").bounding_box()
     cdp, x = phone.context.new_cdp_session(phone), pad["x"] + pad["width"] / 2
     places = [{"x": x, "y": pad["y"] + (0.8 - 0.02 * k) * pad["height"]} for k in range(31)]  # a 1 from below
     for k, place in enumerate(places):
         cdp.send("Input.dispatchTouchEvent", {"type": "touchMove" if k else "touchStart", "touchPoints": [place]})
     cdp.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    expect(phone.locator("#spoken")).to_contain_text("It is a 1")
+    expect(phone.locator(".spoken")).to_contain_text("It is a 1")
     assert phone.evaluate("scrollY") == 0 and phone.evaluate("document.documentElement.scrollHeight") > 700
     assert read_pictures(phone, digits.x_test[1000:1001], np.random.default_rng(0)) == [digits.y_test[1000]]
     screens = screenshot_folder(pytestconfig)

@@ -1,4 +1,4 @@
-// A canvas to draw on by mouse, finger or pen, with undo; used by the page and by the widget for Jupyter.
+// A canvas to draw on by mouse, finger or pen, with undo; used by the field of the page and by the widget for Jupyter.
 // Places are fractions of the canvas's side, so that a drawing is the same at every size.
 const PEN = 1 / 13;  // width of the pen: on a digit of two thirds of the canvas, MNIST's strokes
 const SIDE = 280;    // pixels of a drawing that are read, in each direction
@@ -81,6 +81,14 @@ class Drawing {
     }
     return to.getImageData(0, 0, canvas.width, canvas.height);
   }
+}
+
+// A new element at the end of another one.
+function make(parent, tag, properties = {}, attributes = {}) {
+  const element = Object.assign(document.createElement(tag), properties);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  parent.append(element);
+  return element;
 }
 
 // Shows 28 × 28 grey levels, ink dark on light, on a canvas of 28 × 28.

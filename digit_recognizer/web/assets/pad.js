@@ -1,10 +1,4 @@
 // The widget for Jupyter: a drawing goes to the kernel, which reads it, and its answer is shown.
-function make(parent, tag, properties = {}) {
-  const element = Object.assign(document.createElement(tag), properties);
-  parent.append(element);
-  return element;
-}
-
 function render({model, el}) {
   const root = make(el, "div", {className: "digit-pad"}), left = make(root, "div"), right = make(root, "div");
   const canvas = make(left, "canvas", {className: "draw"});
