@@ -6,8 +6,8 @@ bin = .venv/bin/
 test:     ## run every notebook, as the README does
 	$(bin)nbdev_test
 
-export:   ## make the package and the README from the notebooks, and the list of the small install
-	$(bin)nbdev_export && $(bin)python tools/clean.py && $(bin)python tools/readme.py && $(bin)python tools/small.py
+export:   ## make the package, the README and its pictures from the notebooks, and the list of the small install
+	$(bin)nbdev_export && $(bin)python tools/clean.py && $(bin)python tools/readme.py && $(bin)python tools/small.py && $(bin)python tools/pictures.py
 
 refresh:  ## run every notebook and save its outputs
 	$(bin)python tools/outputs.py refresh

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPECTED_WARNINGS', 'BUILD_STEPS', 'notebook_paths', 'sidebar_pages', 'notebook_module', 'notebook_summary',
            'notebook_map', 'figure_html', 'fix_links', 'page_links', 'show_table', 'definition_sources',
-           'lead_paragraph', 'mark_text_cells', 'is_columnar', 'Site', 'reference', 'readme_page', 'prepare',
-           'process_notebook', 'filter_notebook', 'finish', 'build_site', 'main']
+           'lead_paragraph', 'mark_text_cells', 'is_columnar', 'home_field', 'Site', 'reference', 'readme_page',
+           'prepare', 'process_notebook', 'filter_notebook', 'finish', 'build_site', 'main']
 
 # %% ../nbs/docs.ipynb #bea7909c
 import ast
@@ -268,6 +268,14 @@ def _parameter_row(
         parts.append(f'`= {_default_text(default)}`')
     return f"| {' '.join(filter(None, parts))} | {words} |"
 
+# %% ../nbs/docs.ipynb #d79c9a46
+def _folded(
+    summary:str, # a word or two, always shown
+    text:str,    # Markdown that a reader can unfold
+)->str: # Markdown
+    "A part of a page that is folded away."
+    return f'<details class="folded"><summary>{summary}</summary>\n\n{text}\n\n</details>'
+
 # %% ../nbs/docs.ipynb #949b8a62
 def _parameter_table(
     sym, # a function or class
@@ -278,7 +286,7 @@ def _parameter_table(
     if not (table.has_docment or table.has_return): return ''
     rows = [_parameter_row(p, table.dm[p]) for p in table.params if p!='self' and p in table.dm]
     if table.has_return: rows.append(_parameter_row('returns', table.dm['return']))
-    return '\n'.join(['| takes | |', '|---|---|', *rows])
+    return _folded('Parameters', '\n'.join(['| takes | |', '|---|---|', *rows]))
 
 # %% ../nbs/docs.ipynb #4898c753
 def _without_docments(
@@ -369,11 +377,14 @@ def _wrap_printed(
         output.update(output_type='display_data', data={'text/plain': output.pop('text')}, metadata={})
 
 # %% ../nbs/docs.ipynb #782cbb36
-def _folded_source(
-    source:str, # of a definition
-)->str: # Markdown
-    "Source that a reader can unfold."
-    return f'\n\n<details class="source"><summary>Source</summary>\n\n```python\n{source}\n```\n\n</details>'
+_FIELD_WORDS = ('<p class="field-words"><b>Draw a digit.</b> The pretrained network reads it while you draw. '
+                'Nothing leaves your browser. <a href="try.html">On a page of its own</a> it shows more.</p>')
+
+# %% ../nbs/docs.ipynb #9e979eaf
+def home_field()->str: # HTML
+    "The drawing field of the home page."
+    from digit_recognizer.web.page import drawing_field
+    return f'<div class="home-field">\n{_FIELD_WORDS}\n{drawing_field()}</div>'
 
 # %% ../nbs/docs.ipynb #103e7f1c
 def _page_name(
@@ -409,7 +420,8 @@ class Site:
             front.source = re.sub(r'^output-file:.*\n', '', front.source, flags=re.M)
         links = page_links(self.name, self.config.git_url, self.config.branch)
         lead = NbdevLookup().linkify(words) if words else ''
-        self.nb.cells.insert(1, mk_cell(f'{links}\n\n{lead}', 'markdown'))
+        parts = [home_field() if self.name=='index.ipynb' else '', links, lead]
+        self.nb.cells.insert(1, mk_cell('\n\n'.join(filter(None, parts)), 'markdown'))
 
     def fix(self, text): return fix_links(text, self.pages, self.config.git_url, self.name)
 
@@ -422,7 +434,8 @@ class Site:
 
     def document(self, data, source):
         text = self.fix(''.join(data['text/markdown']))
-        data['text/markdown'] = text + (_folded_source(source) if source else '')
+        code = f'```python\n{source}\n```'
+        data['text/markdown'] = text + ('\n\n'+_folded('Source', code) if source else '')
 
     def __call__(self, cell):
         if cell.cell_type=='markdown': cell.source = self.fix(cell.source)
@@ -593,15 +606,16 @@ _HOME = ('<!DOCTYPE html><html lang="en"><title>digit_recognizer</title>'
 def finish(
     out:str|Path='', # the finished pages; by default the renderer's output folder
 ):
-    "After rendering: add plotly.js, the notebooks and the page that reads drawn digits."
+    "After rendering: add plotly.js, the notebooks, and the field and the page that read drawn digits."
     import plotly
     from digit_recognizer.runs.folder import pretrained_run
-    from digit_recognizer.web.page import write_page
+    from digit_recognizer.web.page import field_script, write_page
     out = Path(out or os.environ.get('QUARTO_PROJECT_OUTPUT_DIR', '_docs'))
     rendered = [Path(file) for file in os.environ.get('QUARTO_PROJECT_OUTPUT_FILES', '').splitlines()]
     if rendered and not any(path.suffix=='.html' for path in rendered): return _write_readme(rendered)
     (out/'nbs').mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(plotly.__file__).parent/'package_data'/'plotly.min.js', out/'nbs')
+    (out/'nbs'/'field.js').write_text(field_script(pretrained_run()), encoding='utf-8')
     (out/'nbs'/'try.html').unlink(missing_ok=True)
     write_page(pretrained_run(), out/'nbs'/'try.html')
     _copy_notebooks(_root()/'nbs', out/'notebooks')

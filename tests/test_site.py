@@ -13,7 +13,7 @@ PAGES = site_pages(ROOT)
 RULES = ["color-contrast", "heading-order", "page-has-heading-one", "image-alt", "role-img-alt", "link-name", "button-name",
          "document-title", "html-has-lang", "duplicate-id-aria", "list", "empty-heading"]
 DARK = ["index", "00_data", "04_evaluate", "architecture", "reference", "core/files"]  # also photographed in the dark
-MAX_BYTES = 3_000_000  # of a page, plotly.js excluded
+MAX_BYTES = 1_500_000  # of a page, plotly.js excluded
 FACTS = """figure => {
     const places = [...document.querySelectorAll(figure)];
     const drawn = f => f.querySelector('svg.main-svg') && f.querySelector('.trace, image, path.point, .heatmaplayer image');
