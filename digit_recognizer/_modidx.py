@@ -1238,6 +1238,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'digit_recognizer.docs._has_words': ('nbs/docs.html#_has_words', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs._load_script': ('nbs/docs.html#_load_script', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs._map_row': ('nbs/docs.html#_map_row', 'digit_recognizer/docs.py'),
+                                       'digit_recognizer.docs._map_table': ('nbs/docs.html#_map_table', 'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs._module_section': ( 'nbs/docs.html#_module_section',
                                                                                   'digit_recognizer/docs.py'),
                                        'digit_recognizer.docs._page_key': ('nbs/docs.html#_page_key', 'digit_recognizer/docs.py'),

@@ -41,20 +41,20 @@ def notebook_paths(
 # %% ../nbs/docs.ipynb #e57b258d
 def _sidebar_entries(
     contents:list, # of a sidebar or of one of its sections
-    section:str='', # that holds them
-)->list[tuple]: # (section, file)
+    sections:tuple=(), # that hold them, the innermost last
+)->list[tuple]: # (sections, file)
     "The files that a sidebar names, with their sections."
     found = []
     for entry in contents:
-        if isinstance(entry, str): found.append((section, entry))
-        elif 'section' in entry: found += _sidebar_entries(entry['contents'], entry['section'])
-        else: found.append((section, entry['href']))
+        if isinstance(entry, str): found.append((sections, entry))
+        elif 'section' in entry: found += _sidebar_entries(entry['contents'], (*sections, entry['section']))
+        else: found.append((sections, entry['href']))
     return found
 
 # %% ../nbs/docs.ipynb #381172ac
 def sidebar_pages(
     root:Path, # folder with `_quarto.yml`
-)->list[tuple[str, str]]: # (section or '', file relative to `root`)
+)->list[tuple[tuple, str]]: # (its sections, the innermost last; file relative to `root`)
     "Every page of the site, in the order of its sidebar."
     import yaml
     config = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf-8'))
@@ -85,6 +85,14 @@ def notebook_summary(
     title, line = re.search(r'^# (.*)$', text, flags=re.M), re.search(r'^> *(.*)$', text, flags=re.M)
     return title[1].strip() if title else '', line[1].strip() if line else ''
 
+# %% ../nbs/docs.ipynb #d79c9a46
+def _folded(
+    summary:str, # a word or two, always shown
+    text:str,    # Markdown that a reader can unfold
+)->str: # Markdown
+    "A part of a page that is folded away."
+    return f'<details class="folded"><summary>{summary}</summary>\n\n{text}\n\n</details>'
+
 # %% ../nbs/docs.ipynb #9b015d40
 def _map_row(
     root:Path, # folder with `nbs`
@@ -93,21 +101,32 @@ def _map_row(
     "One notebook as a row of the map."
     notebook = _read_notebook(root/page)
     title, line = (text.replace('|', '\\|') for text in notebook_summary(notebook))
-    name, module = page.removeprefix('nbs/'), notebook_module(notebook)
-    shown = f'`digit_recognizer.{module}`' if module else ''
-    return f"| **{title}**. {line} | [{name.removesuffix('.ipynb')}]({name}) | {shown} |"
+    module = notebook_module(notebook)
+    return f"| [**{title}**]({page.removeprefix('nbs/')}). {line} | {f'`{module}`' if module else ''} |"
+
+# %% ../nbs/docs.ipynb #1bb4049b
+def _map_table(
+    root:Path,   # folder with `nbs`
+    pages:list,  # (sections, page) as of `sidebar_pages`
+)->str: # Markdown
+    "Pages as a table, under the names of their sections."
+    rows, last = ['| notebook | module |', '|---|---|'], ()
+    for sections, page in pages:
+        if sections!=last: rows.append(f'| *{sections[-1]}* | |')
+        rows.append(_map_row(root, page))
+        last = sections
+    return '\n'.join(rows)
 
 # %% ../nbs/docs.ipynb #fed11ef7
-def notebook_map(): # shows itself as a table; links are relative to nbs/
-    "The notebooks in the order of the sidebar: what each is about, where it stands, which module it makes."
+def notebook_map(): # shows itself as two tables; links are relative to nbs/
+    "The notebooks in the order of the sidebar; those of nested sections are folded away."
     from IPython.display import Markdown
-    root, rows, last = _root(), [], ''
-    for section, page in sidebar_pages(root):
-        if not page.endswith('.ipynb') or page=='nbs/index.ipynb': continue
-        if section!=last: rows.append(f'| *{section}* | | |')
-        rows.append(_map_row(root, page))
-        last = section
-    return Markdown('\n'.join(['| to change or understand … | open | module |', '|---|---|---|', *rows]))
+    root = _root()
+    pages = [(s, p) for s, p in sidebar_pages(root) if p.endswith('.ipynb') and p!='nbs/index.ipynb']
+    nested = [(s, p) for s, p in pages if len(s)>1]
+    rest = f'{nested[0][0][0]}: {len(nested)} more notebooks'
+    tables = [_map_table(root, part) for part in ([p for p in pages if p not in nested], nested)]
+    return Markdown(f'{tables[0]}\n\n{_folded(rest, tables[1])}')
 
 # %% ../nbs/docs.ipynb #e9830d34
 _READABLE = 8 # pixels; text in a figure never gets smaller
@@ -267,14 +286,6 @@ def _parameter_row(
     if default is not _empty and name!='returns':
         parts.append(f'`= {_default_text(default)}`')
     return f"| {' '.join(filter(None, parts))} | {words} |"
-
-# %% ../nbs/docs.ipynb #d79c9a46
-def _folded(
-    summary:str, # a word or two, always shown
-    text:str,    # Markdown that a reader can unfold
-)->str: # Markdown
-    "A part of a page that is folded away."
-    return f'<details class="folded"><summary>{summary}</summary>\n\n{text}\n\n</details>'
 
 # %% ../nbs/docs.ipynb #949b8a62
 def _parameter_table(
