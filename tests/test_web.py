@@ -2,6 +2,7 @@
 MNIST's digits as pictures and as strokes, fetches nothing, and does not scroll while a finger draws."""
 import base64
 import json
+import re
 import zlib
 from io import BytesIO
 
@@ -11,14 +12,15 @@ from browsing import DESK, PHONE, chromium, screenshot_folder, serve
 from PIL import Image
 from playwright.sync_api import expect
 
+from digit_recognizer.analysis.explain import occlusion_map
 from digit_recognizer.core.backend import silence_tensorflow
-from digit_recognizer.core.network import pack
+from digit_recognizer.core.network import NetworkModel, pack
 from digit_recognizer.core.predict import predict
 from digit_recognizer.data import load_embedded
 from digit_recognizer.images.normalise import NORMALISER
 from digit_recognizer.runs.folder import pretrained_run
 from digit_recognizer.runs.network import fuse_batch_norms, operations
-from digit_recognizer.web.page import write_page
+from digit_recognizer.web.page import PageModel, drawing_field, field_script, write_page
 
 NEIGHBOURS = [(-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1)]  # clockwise from above
 BYTES = "const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));"
@@ -36,6 +38,10 @@ OPENED = """async png => { await open(new Blob([Uint8Array.from(atob(png), c => 
     return document.querySelector(".spoken").textContent; }"""
 TIMED = """() => { const image = drawing.pixels();
     return Array.from({length: 20}, () => { const began = performance.now(); read(model, image); return performance.now() - began; }); }"""
+UPDATED = """() => Array.from({length: 20}, () => { const began = performance.now(); drawing.update(true); return performance.now() - began; })"""
+TRACED = BYTES + """
+    const net = about ? {operations: about.operations, weights: unpack(about.data, about.weights)} : model.network;
+    return trace(net, bytes(text)).map(({shape, v}) => [shape, Array.from(v)]);"""
 LIMITS_SEEN = "Object.fromEntries(Object.entries(LIMITS).map(([name, [low, high]]) => [name, [low, high]]))"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("web")]
@@ -159,6 +165,78 @@ def test_every_kind_of_network(page, digits):
             assert abs(found - predict(net, x)).max() < 1e-3, name
 
 
+def traced(page, img, about=None):
+    "Every value that the page computes for an image; of another network where `about` tells one."
+    return [np.array(v).reshape(shape) for shape, v in page.evaluate(f"([text, about]) => {{{TRACED}}}", [encoded(img), about])]
+
+
+def same_operation(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+def values_of_layers(net, operations_of, ops):
+    "Layers of a network -> the number of the value that each gives, among the operations `ops`; without layers that have none."
+    import keras
+
+    found = {}
+    for layer in net.layers:
+        own = operations_of(keras.Model(net.inputs, layer.output))
+        if len(own) <= len(ops) and all(map(same_operation, own, ops)):
+            found[layer] = len(own)
+    return found
+
+
+def keras_values(net, layers, img):
+    import keras
+
+    outputs = keras.Model(net.inputs, [layer.output for layer in layers])([img[None, ..., None].astype("float32")])
+    return [np.asarray(value)[0] for value in outputs]
+
+
+def layered_networks():
+    "Networks without networks inside, and the operations that come after each: the pretrained one, then others."
+    from digit_recognizer.model import build
+
+    calibrated = pretrained_run().model
+    return {"pretrained": (next(layer for layer in calibrated.layers if hasattr(layer, "layers")), operations(calibrated)),
+            **{name: (net := build(name, 6, seed=2), operations(net)) for name in ("residual", "classic")}}
+
+
+def test_each_layer_is_that_of_keras(page, digits):
+    with silence_tensorflow():
+        for name, (net, ops) in layered_networks().items():
+            numbers = values_of_layers(net, operations, ops)
+            assert list(numbers) == net.layers, name
+            for img in digits.x_test[:2]:
+                values = traced(page, img, pack(ops, np.inf))
+                for layer, right in zip(net.layers, keras_values(net, net.layers, img)):
+                    found = values[numbers[layer]]
+                    assert found.shape == right.shape, (name, layer.name)
+                    assert abs(found - right).max() < 1e-5 * max(1, abs(right).max()), (name, layer.name)
+
+
+def test_the_layers_of_the_page_are_those_of_keras(page, digits):
+    "Where normalisations are taken into convolutions and weights are rounded to float16."
+    with silence_tensorflow():
+        net, ops = layered_networks()["pretrained"]
+        numbers = values_of_layers(net, lambda part: fuse_batch_norms(operations(part)), fuse_batch_norms(ops))
+        assert {type(layer).__name__ for layer in numbers} >= {"ReLU", "Add", "GlobalAveragePooling2D", "Dense"}
+        shown = page.evaluate("layersOf(model.network).layers.map(layer => layer.at)")
+        assert len(set(numbers.values()) & set(shown)) > len(shown) / 2
+        for img in digits.x_test[:2]:
+            values = traced(page, img)
+            for (layer, number), right in zip(numbers.items(), keras_values(net, list(numbers), img)):
+                assert abs(values[number] - right).max() < 5e-3 * max(1, abs(right).max()), layer.name
+
+
+def test_the_map_of_the_answer_is_that_of_python(page, folder, digits):
+    net = NetworkModel(PageModel(folder / "try.html").net)
+    for img in digits.x_test[:3]:
+        label = int(predict(net, img[None]).argmax())
+        found = page.evaluate(f"async ([text, digit]) => {{{BYTES} return Array.from(await occlusionMap(model.network, bytes(text), digit)); }}", [encoded(img), label])
+        assert abs(np.reshape(found, (28, 28)) - occlusion_map(net, img, label, stride=2)).max() < 1e-2
+
+
 def test_golden_examples(page, root):
     golden = json.loads((root / "nbs/results/golden.json").read_text())
     assert golden["normaliser"] == NORMALISER == page.evaluate("NORMALISER")
@@ -242,13 +320,13 @@ def strokes(img):
     return lines
 
 
-def draw(page, points):
+def draw(page, points, button="left"):
     "Draw a line with the mouse through points (row, column), in pixels of the page."
     for k, (r, c) in enumerate(points):
         page.mouse.move(c, r)
         if not k:
-            page.mouse.down()
-    page.mouse.up()
+            page.mouse.down(button=button)
+    page.mouse.up(button=button)
 
 
 def draw_digit(page, img, rng):
@@ -273,12 +351,13 @@ def test_strokes_are_read(page, digits):
         answers.append(answer(page.locator(".spoken").text_content()))
     assert sum(a == b for a, b in zip(answers, y)) >= 95  # a skeleton has lost some of the digit
     assert np.median(page.evaluate(TIMED)) < 50  # milliseconds from a drawing to its answer
+    assert np.median(page.evaluate(UPDATED)) < 50  # with the answer, the bars and the layers shown
 
 
-def draw_on_pad(page, *points):
+def draw_on_pad(page, *points, button="left"):
     "Draw a line through points given as shares of the canvas."
     pad = page.locator(".draw").bounding_box()
-    draw(page, [(pad["y"] + r * pad["height"], pad["x"] + c * pad["width"]) for r, c in points])
+    draw(page, [(pad["y"] + r * pad["height"], pad["x"] + c * pad["width"]) for r, c in points], button)
 
 
 def test_undo_and_clear(page):
@@ -292,6 +371,106 @@ def test_undo_and_clear(page):
     page.locator(".undo").focus()
     page.keyboard.press("Enter")
     assert "Draw one digit" in spoken.text_content()
+
+
+def draw_four(page):
+    draw_on_pad(page, (0.15, 0.35), (0.5, 0.25), (0.5, 0.7))
+    draw_on_pad(page, (0.2, 0.6), (0.85, 0.58))
+
+
+def ghosts(page):
+    "The digits whose earlier probability is shown."
+    return page.evaluate("[...document.querySelectorAll('.bars i')].flatMap((ghost, digit) => ghost.hidden ? [] : [digit])")
+
+
+def test_an_eraser_changes_the_answer(page):
+    spoken, words = page.locator(".spoken"), "It is a 4"
+    draw_four(page)
+    assert spoken.text_content().startswith(words)
+    full = page.evaluate("Array.from(read(model, drawing.pixels()).proba)")
+    page.locator(".eraser").click()
+    assert page.locator(".eraser").get_attribute("aria-pressed") == "true"
+    draw_on_pad(page, (0.2, 0.6), (0.4, 0.6), (0.6, 0.59), (0.85, 0.58))  # its upright
+    assert not spoken.text_content().startswith(words) and "Before: a 4 (" in spoken.text_content()
+    page.keyboard.press("Control+z")
+    assert spoken.text_content().startswith(words)
+    assert page.evaluate("Array.from(read(model, drawing.pixels()).proba)") == full
+    draw_on_pad(page, (0.5, 0.4), (0.5, 0.4))  # a tap takes the other stroke away, and a 1 is left
+    assert spoken.text_content().startswith("It is a 1") and ghosts(page) == [4]
+    assert page.evaluate("drawing.marks.length") == 1
+    draw_on_pad(page, (0.9, 0.9), (0.9, 0.9))  # nothing is there
+    assert page.evaluate("drawing.marks.length") == 1
+    page.locator(".clear").click()
+    draw_on_pad(page, (0.5, 0.5), (0.6, 0.6))  # nor here
+    assert page.locator(".clear").is_disabled() and "Draw one digit" in spoken.text_content()
+
+
+def test_the_right_button_erases_without_a_menu(page):
+    page.evaluate("document.addEventListener('contextmenu', e => { window.menu = !e.defaultPrevented; })")
+    draw_four(page)
+    draw_on_pad(page, (0.2, 0.6), (0.4, 0.6), (0.6, 0.59), (0.85, 0.58), button="right")
+    assert not page.locator(".spoken").text_content().startswith("It is a 4") and page.evaluate("window.menu") is False
+
+
+@pytest.mark.parametrize("dark_paper", [False, True])
+def test_an_opened_picture_can_be_erased(page, digits, dark_paper):
+    "What is erased becomes paper, of the colour that the picture has."
+    ink = blown_up(digits.x[0], 9)
+    page.evaluate(OPENED, png(ink if dark_paper else 255 - ink))
+    before = page.evaluate("Array.from(drawing.pixels().data)")
+    draw_on_pad(page, (0.5, 0.2), (0.5, 0.8), button="right")
+    after = np.reshape(page.evaluate("Array.from(drawing.pixels().data)"), (*ink.shape, 4))
+    assert np.reshape(before, after.shape)[126, 60:190, 0].std() > 20
+    assert (after[126, 60:190] == [0 if dark_paper else 255] * 3 + [255]).all()
+    draw_on_pad(page, (0.2, 0.5), (0.8, 0.5))
+    assert page.locator(".spoken").text_content().startswith("It is a 1")  # a pen begins a new drawing
+
+
+def test_each_layer_shows_its_maps(page):
+    tabs, title = page.get_by_role("tab"), page.locator("#maps h3")
+    assert title.text_content() == "Conv 1: 16 feature maps of 28 × 28"
+    assert page.locator(".map-sheet").get_attribute("aria-label") == "Nothing is drawn yet."
+    draw_four(page)
+    inked = "[...document.querySelectorAll('.map-sheet canvas')].map(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.reduce((a, b) => a + b))"
+    assert page.evaluate(f"{inked}.filter(sum => sum > 0).length") == 16
+    tabs.nth(1).focus()
+    for key in ("ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    assert title.text_content() == "ReLU 1: 16 feature maps of 14 × 14"
+    page.keyboard.press("End")
+    assert title.text_content() == "Dense 1: 10 numbers" and page.evaluate("document.activeElement.getAttribute('aria-selected')") == "true"
+    page.get_by_role("tab", name="Add 1").hover()
+    assert title.text_content() == "Add 1: 32 feature maps of 7 × 7"
+    assert "The sum of ReLU 2 and Conv 4" in page.locator("#maps p").text_content()
+    assert page.locator("[role=tab][tabindex='0']").count() == 1
+    expect(page.locator("#why canvas")).to_have_attribute("aria-label", re.compile("speaks for a 4: most in"))
+    page.locator(".clear").click()
+    assert page.locator("#why canvas").get_attribute("aria-label") == "Nothing is drawn yet."
+
+
+def test_the_layers_of_an_average_are_those_of_the_first(page):
+    with silence_tensorflow():
+        nets = networks()
+        for name, many in (("residual", 1), ("calibrated", 1), ("tta", 5), ("ensemble", 2)):
+            about = pack(fuse_batch_norms(operations(nets[name])))
+            found = page.evaluate("({operations}) => layersOf({operations})", about)
+            assert found["averaged"] == many and sum(layer["name"].startswith("Dense") for layer in found["layers"]) == 1, name
+
+
+def test_the_field_alone(browser, tmp_path):
+    "On a page of its own kind, from a disk; it takes no key that is not meant for it."
+    (tmp_path / "field.js").write_text(field_script(pretrained_run()), encoding="utf-8")
+    (tmp_path / "home.html").write_text(f"<!doctype html><meta charset=utf-8><body>{drawing_field()}<input></body>", encoding="utf-8")
+    page = open_page(browser, (tmp_path / "home.html").as_uri(), viewport={"width": DESK, "height": 900})
+    draw_four(page)
+    assert page.locator(".spoken").text_content().startswith("It is a 4") and page.locator(".bars tr").count() == 10
+    page.locator("input").press("Escape")
+    assert page.locator(".clear").is_enabled()
+    page.locator(".clear").press("Escape")
+    assert page.locator(".clear").is_disabled()
+    assert page.evaluate("typeof mount") == "undefined"
+    assert [w for w in page.wrong if "field.js" not in w] == []
+    page.context.close()
 
 
 def test_refusals(page):

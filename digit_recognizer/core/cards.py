@@ -27,13 +27,13 @@ def to_html(
 
 # %% ../../nbs/core/cards.ipynb #36ebd64a
 def digit_strip(
-    imgs:Any, # images, (n, 28, 28), 0 background to 255 ink
+    imgs:Any, # images, (n, 28, 28), 0 background to 255 ink; in colours as of `tint`, (n, 28, 28, 3)
     alt:str='digits', # what the picture shows, for readers who do not see it
 )->str: # an img element; '' where there are none
     "Digits side by side, as one picture."
     from PIL import Image
     if not len(imgs): return ''
-    out, sheet = BytesIO(), 255-np.hstack([np.pad(np.asarray(img), ((0, 0), (0, 2))) for img in imgs])
+    out, sheet = BytesIO(), 255-np.hstack(np.pad(imgs, ((0, 0), (0, 0), (0, 2), (0, 0))[:np.ndim(imgs)]))
     Image.fromarray(sheet.astype(np.uint8)).save(out, 'PNG')
     return f'<img alt="{to_html(alt)}" src="data:image/png;base64,{b64encode(out.getvalue()).decode()}"/>'
 

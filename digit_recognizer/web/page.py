@@ -73,7 +73,7 @@ def page_threshold(
 # %% ../../nbs/web/page.ipynb #54674358
 MAX_PAGE_BYTES = 1_000_000
 FIELD_SCRIPTS = 'normalise.js', 'forward.js', 'drawing.js', 'field.js'
-PAGE_SCRIPTS = *FIELD_SCRIPTS, 'page.js'
+PAGE_SCRIPTS = *FIELD_SCRIPTS, 'layers.js', 'occlusion.js', 'page.js'
 
 # %% ../../nbs/web/page.ipynb #1ae6792b
 def page_asset(

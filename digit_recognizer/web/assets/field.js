@@ -5,11 +5,13 @@ function loadModel({threshold, network}) {
   return {threshold, network: {operations: network.operations, weights: unpack(network.data, network.weights)}};
 }
 
-// Pixels as a canvas gives them -> what the model sees and ten probabilities, or the reason for a refusal.
+// Pixels as a canvas gives them -> what the model sees, every value of the network and ten probabilities, or the reason for a
+// refusal.
 function read({network}, image) {
   try {
     const seen = normalise(toGrey(image.data, image.width, image.height)).v;
-    return {seen, proba: forward(network, seen)};
+    const values = trace(network, seen);
+    return {seen, values, proba: values.at(-1).v};
   } catch (e) {
     if (e instanceof Refusal) return {refused: e.message};
     throw e;
@@ -27,13 +29,23 @@ function inWords({proba, refused}, threshold) {
   return {kind: "sure", head: `${first}`, more: `The model is ${inPercent(proba[first])} sure.`};
 }
 
+const likeliest = proba => proba.indexOf(Math.max(...proba));
+
+// The answer before a change, where it was another one.
+function wasInWords(old, proba) {
+  const digit = likeliest(old);
+  return proba && likeliest(proba) === digit ? "" : ` Before: a ${digit} (${inPercent(old[digit])}).`;
+}
+
 // The parts of a field, by name.
 function build(element, compact) {
   const left = make(element, "section", {className: "field-input"}, {"aria-label": "Your digit"});
   const canvas = make(left, "canvas", {className: "draw"}, {role: "img", "aria-label": "Drawing area, for mouse, finger or pen."});
   const buttons = make(left, "div", {className: "buttons"});
   const button = (className, textContent, title) => make(buttons, "button", {type: "button", className, textContent, title});
-  const undo = button("undo", "Undo", "Ctrl+Z"), clear = button("clear", "Clear", "Escape");
+  const undo = button("undo", "Undo", "Ctrl+Z"), clear = button("clear", "Clear", "Escape"), eraser = button("eraser", "Eraser", "");
+  eraser.hidden = compact;
+  eraser.setAttribute("aria-pressed", "false");
   const right = make(element, "section", {className: "field-result"}, {"aria-label": "What the model says"});
   const answer = make(right, "div", {className: "answer"}), head = make(answer, "p", {className: "head"}), more = make(answer, "p", {className: "more"});
   const figure = make(right, "figure", {hidden: compact}), words = "What the model sees: 28 × 28";
@@ -42,7 +54,7 @@ function build(element, compact) {
   const table = make(right, "table", {className: "bars"});
   table.createCaption().textContent = "Probability of each digit";
   const spoken = make(element, "div", {className: "spoken"}, {role: "status", "aria-live": "polite"});
-  return {canvas, buttons, undo, clear, answer, head, more, seen, spoken, fill: bars(table)};
+  return {canvas, buttons, undo, clear, eraser, answer, head, more, seen, spoken, fill: bars(table)};
 }
 
 // Makes `element` a field that reads drawings by `model` (of `loadModel`). `changed(result, finished)` is called after each
@@ -51,15 +63,17 @@ function mount(element, model, {compact = false, changed = () => {}, keys = elem
   element.classList.add("digit-field");
   element.classList.toggle("compact", compact);
   const parts = build(element, compact);
+  let shown = null, before = null;  // the last two finished answers; each change is shown beside the answer before it
   const tell = (result, finished) => {
-    const words = result ? inWords(result, model.threshold) : EMPTY;
+    if (finished) [before, shown] = [shown, result];
+    const words = result ? inWords(result, model.threshold) : EMPTY, old = (finished ? before : shown)?.proba;
     parts.answer.className = `answer ${words.kind}`;
     parts.head.textContent = words.head;
-    parts.more.textContent = words.more;
+    parts.more.textContent = words.more + (result && old ? wasInWords(old, result.proba) : "");
     const first = {sure: `It is a ${words.head}. `, empty: ""}[words.kind] ?? `${words.head}. `;
-    if (finished) parts.spoken.textContent = first + words.more;
+    if (finished) parts.spoken.textContent = first + parts.more.textContent;
     showDigit(parts.seen, result && result.seen || new Uint8Array(784));
-    parts.fill(result && result.proba);
+    parts.fill(result && result.proba, old);
     changed(result, finished);
   };
   let asked = false, cost = 0;  // milliseconds of the last answer; a slow network answers after a stroke, not during it
@@ -82,6 +96,10 @@ function mount(element, model, {compact = false, changed = () => {}, keys = elem
   parts.undo.disabled = parts.clear.disabled = true;
   parts.undo.addEventListener("click", () => drawing.undo());
   parts.clear.addEventListener("click", () => drawing.clear());
+  parts.eraser.addEventListener("click", () => {
+    drawing.erasing = !drawing.erasing;
+    parts.eraser.setAttribute("aria-pressed", drawing.erasing);
+  });
   keys.addEventListener("keydown", e => {
     if (e.key === "Escape") drawing.clear();
     else if ((e.ctrlKey || e.metaKey) && !e.shiftKey && e.key.toLowerCase() === "z") { e.preventDefault(); drawing.undo(); }

@@ -119,9 +119,12 @@ const OPERATIONS = {
   atLeast: (o, [x]) => ({shape: x.shape, v: x.v.map(a => Math.max(a, o.least))}),
 };
 
-// 784 pixels, 0-255 -> ten probabilities. Value 0 is the image, value i the result of operation i - 1.
-function forward(network, pixels) {
+// 784 pixels, 0-255 -> every value of the network. Value 0 is the image, value i the result of operation i - 1.
+function trace(network, pixels) {
   const values = [{shape: [28, 28, 1], v: Float32Array.from(pixels)}];
   for (const o of network.operations) values.push(OPERATIONS[o.op](o, o.from.map(i => values[i]), network.weights));
-  return values.at(-1).v;
+  return values;
 }
+
+// 784 pixels, 0-255 -> ten probabilities.
+const forward = (network, pixels) => trace(network, pixels).at(-1).v;
