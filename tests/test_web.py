@@ -462,6 +462,9 @@ def test_the_field_alone(browser, tmp_path):
     (tmp_path / "field.js").write_text(field_script(pretrained_run()), encoding="utf-8")
     (tmp_path / "home.html").write_text(f"<!doctype html><meta charset=utf-8><body>{drawing_field()}<input></body>", encoding="utf-8")
     page = open_page(browser, (tmp_path / "home.html").as_uri(), viewport={"width": DESK, "height": 900})
+    expect(page.locator(".head")).to_have_text("2")  # an example is written first, and nothing is spoken
+    expect(page.locator(".undo")).to_be_enabled()
+    assert page.locator(".spoken").text_content() == ""
     draw_four(page)
     assert page.locator(".spoken").text_content().startswith("It is a 4") and page.locator(".bars tr").count() == 10
     page.locator("input").press("Escape")
@@ -470,6 +473,17 @@ def test_the_field_alone(browser, tmp_path):
     assert page.locator(".clear").is_disabled()
     assert page.evaluate("typeof mount") == "undefined"
     assert [w for w in page.wrong if "field.js" not in w] == []
+    page.context.close()
+
+
+def test_the_field_speaks_the_language_of_its_page(browser, tmp_path):
+    (tmp_path / "field.js").write_text(field_script(pretrained_run()), encoding="utf-8")
+    (tmp_path / "zh.html").write_text(f"<!doctype html><html lang=zh><meta charset=utf-8><body>{drawing_field()}</body>", encoding="utf-8")
+    page = open_page(browser, (tmp_path / "zh.html").as_uri(), viewport={"width": DESK, "height": 900}, reduced_motion="reduce")
+    assert page.locator(".head").text_content() == "2" and page.locator(".clear").text_content() == "清除"  # at once: nothing moves
+    assert re.fullmatch(r"模型的把握是 \d+\.\d%。", page.locator(".more").text_content())
+    draw_four(page)
+    assert page.locator(".spoken").text_content().startswith("是 4。") and "之前：" in page.locator(".more").text_content()
     page.context.close()
 
 

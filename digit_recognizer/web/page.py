@@ -234,7 +234,7 @@ def field_script(
     "A script that turns each element of the class `digit-field` into a compact drawing field."
     return (f"(() => {{\n{_joined(FIELD_SCRIPTS)}const model = loadModel({page_model(run)});\n"
             "for (const element of document.querySelectorAll('.digit-field')) "
-            "mount(element, model, {compact: true});\n})();\n")
+            "mount(element, model, {compact: true, example: true});\n})();\n")
 
 # %% ../../nbs/web/page.ipynb #2a2867e2
 def drawing_field(

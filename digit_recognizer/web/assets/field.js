@@ -19,14 +19,32 @@ function read({network}, image) {
 }
 
 const inPercent = p => `${(100 * p).toFixed(1)}%`;
-const EMPTY = {kind: "empty", head: "–", more: "Draw one digit, as large as you like."};
+
+const WORDS = {
+  en: {
+    empty: "Draw one digit, as large as you like.", noAnswer: "No answer", refused: why => `This drawing cannot be read: ${why}.`,
+    notSure: "Not sure", perhaps: (a, p, b, q) => `Perhaps a ${a} (${p}) or a ${b} (${q}).`, sure: p => `The model is ${p} sure.`,
+    is: digit => `It is a ${digit}. `, before: (digit, p) => ` Before: a ${digit} (${p}).`,
+    input: "Your digit", area: "Drawing area, for mouse, finger or pen.", undo: "Undo", clear: "Clear", eraser: "Eraser",
+    result: "What the model says", seen: "What the model sees: 28 × 28", bars: "Probability of each digit",
+  },
+  zh: {
+    empty: "写一个数字，想写多大都行。", noAnswer: "没有答案", refused: () => "读不出来：请清除后只写一个数字，写得大一些。",
+    notSure: "没有把握", perhaps: (a, p, b, q) => `也许是 ${a}（${p}），也许是 ${b}（${q}）。`, sure: p => `模型的把握是 ${p}。`,
+    is: digit => `是 ${digit}。`, before: (digit, p) => `之前：${digit}（${p}）。`,
+    input: "你的数字", area: "写字区，可以用鼠标、手指或笔。", undo: "撤销", clear: "清除", eraser: "橡皮",
+    result: "模型的回答", seen: "模型看到的：28 × 28", bars: "每个数字的概率",
+  },
+};
+const words = WORDS[document.documentElement.lang.slice(0, 2)] ?? WORDS.en;  // by the language of the page
+const EMPTY = {kind: "empty", head: "–", more: words.empty};
 
 function inWords({proba, refused}, threshold) {
-  if (refused) return {kind: "refused", head: "No answer", more: `This drawing cannot be read: ${refused}.`};
+  if (refused) return {kind: "refused", head: words.noAnswer, more: words.refused(refused)};
   const [first, second] = [...proba.keys()].sort((a, b) => proba[b] - proba[a]);
   if (proba[first] < threshold)
-    return {kind: "unsure", head: "Not sure", more: `Perhaps a ${first} (${inPercent(proba[first])}) or a ${second} (${inPercent(proba[second])}).`};
-  return {kind: "sure", head: `${first}`, more: `The model is ${inPercent(proba[first])} sure.`};
+    return {kind: "unsure", head: words.notSure, more: words.perhaps(first, inPercent(proba[first]), second, inPercent(proba[second]))};
+  return {kind: "sure", head: `${first}`, more: words.sure(inPercent(proba[first]))};
 }
 
 const likeliest = proba => proba.indexOf(Math.max(...proba));
@@ -34,43 +52,69 @@ const likeliest = proba => proba.indexOf(Math.max(...proba));
 // The answer before a change, where it was another one.
 function wasInWords(old, proba) {
   const digit = likeliest(old);
-  return proba && likeliest(proba) === digit ? "" : ` Before: a ${digit} (${inPercent(old[digit])}).`;
+  return proba && likeliest(proba) === digit ? "" : words.before(digit, inPercent(old[digit]));
 }
 
 // The parts of a field, by name.
 function build(element, compact) {
-  const left = make(element, "section", {className: "field-input"}, {"aria-label": "Your digit"});
-  const canvas = make(left, "canvas", {className: "draw"}, {role: "img", "aria-label": "Drawing area, for mouse, finger or pen."});
+  const left = make(element, "section", {className: "field-input"}, {"aria-label": words.input});
+  const canvas = make(left, "canvas", {className: "draw"}, {role: "img", "aria-label": words.area});
   const buttons = make(left, "div", {className: "buttons"});
   const button = (className, textContent, title) => make(buttons, "button", {type: "button", className, textContent, title});
-  const undo = button("undo", "Undo", "Ctrl+Z"), clear = button("clear", "Clear", "Escape"), eraser = button("eraser", "Eraser", "");
+  const undo = button("undo", words.undo, "Ctrl+Z"), clear = button("clear", words.clear, "Escape"), eraser = button("eraser", words.eraser, "");
   eraser.hidden = compact;
   eraser.setAttribute("aria-pressed", "false");
-  const right = make(element, "section", {className: "field-result"}, {"aria-label": "What the model says"});
+  const right = make(element, "section", {className: "field-result"}, {"aria-label": words.result});
   const answer = make(right, "div", {className: "answer"}), head = make(answer, "p", {className: "head"}), more = make(answer, "p", {className: "more"});
-  const figure = make(right, "figure", {hidden: compact}), words = "What the model sees: 28 × 28";
-  const seen = make(figure, "canvas", {className: "seen", width: 28, height: 28}, {role: "img", "aria-label": words});
-  make(figure, "figcaption", {textContent: words});
+  const figure = make(right, "figure", {hidden: compact});
+  const seen = make(figure, "canvas", {className: "seen", width: 28, height: 28}, {role: "img", "aria-label": words.seen});
+  make(figure, "figcaption", {textContent: words.seen});
   const table = make(right, "table", {className: "bars"});
-  table.createCaption().textContent = "Probability of each digit";
+  table.createCaption().textContent = words.bars;
   const spoken = make(element, "div", {className: "spoken"}, {role: "status", "aria-live": "polite"});
   return {canvas, buttons, undo, clear, eraser, answer, head, more, seen, spoken, fill: bars(table)};
 }
 
+// A written 2, from its start to its end.
+const TWO = [[.31, .35], [.33, .27], [.39, .21], [.47, .18], [.56, .19], [.63, .24], [.65, .31], [.64, .39], [.59, .48], [.51, .58], [.42, .68],
+  [.34, .78], [.31, .82], [.41, .82], [.53, .81], [.64, .81], [.71, .82]];
+
+// Writes an example into an empty field, which goes away when somebody draws.
+function showExample({drawing, spoken}) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches, stroke = [TWO[0]];
+  let timer;
+  drawing.canvas.addEventListener("pointerdown", () => {
+    clearInterval(timer);
+    if (drawing.marks.includes(stroke)) Object.assign(drawing, {states: [[]], stroke: null});
+  }, {capture: true, once: true});
+  const write = count => {
+    stroke.push(...TWO.slice(stroke.length, stroke.length + count));
+    const finished = stroke.length === TWO.length;
+    if (finished) clearInterval(timer);
+    drawing.stroke = finished ? null : stroke;
+    drawing.update(finished);
+    spoken.textContent = "";  // nobody has asked
+  };
+  drawing.push([stroke], false);
+  if (still) write(TWO.length);
+  else timer = setInterval(write, 60, 1);
+}
+
 // Makes `element` a field that reads drawings by `model` (of `loadModel`). `changed(result, finished)` is called after each
 // answer, with null for an empty field; `keys` is the element whose Escape clears and whose Ctrl+Z undoes.
-function mount(element, model, {compact = false, changed = () => {}, keys = element} = {}) {
+// With `example`, a 2 is written first.
+function mount(element, model, {compact = false, changed = () => {}, keys = element, example = false} = {}) {
   element.classList.add("digit-field");
   element.classList.toggle("compact", compact);
   const parts = build(element, compact);
   let shown = null, before = null;  // the last two finished answers; each change is shown beside the answer before it
   const tell = (result, finished) => {
     if (finished) [before, shown] = [shown, result];
-    const words = result ? inWords(result, model.threshold) : EMPTY, old = (finished ? before : shown)?.proba;
-    parts.answer.className = `answer ${words.kind}`;
-    parts.head.textContent = words.head;
-    parts.more.textContent = words.more + (result && old ? wasInWords(old, result.proba) : "");
-    const first = {sure: `It is a ${words.head}. `, empty: ""}[words.kind] ?? `${words.head}. `;
+    const answered = result ? inWords(result, model.threshold) : EMPTY, old = (finished ? before : shown)?.proba;
+    parts.answer.className = `answer ${answered.kind}`;
+    parts.head.textContent = answered.head;
+    parts.more.textContent = answered.more + (result && old ? wasInWords(old, result.proba) : "");
+    const first = {sure: words.is(answered.head), empty: ""}[answered.kind] ?? `${answered.head}. `;
     if (finished) parts.spoken.textContent = first + parts.more.textContent;
     showDigit(parts.seen, result && result.seen || new Uint8Array(784));
     parts.fill(result && result.proba, old);
@@ -108,5 +152,7 @@ function mount(element, model, {compact = false, changed = () => {}, keys = elem
   const themes = new MutationObserver(() => drawing.show());  // a site's dark theme is a class
   for (const root of [document.documentElement, document.body]) themes.observe(root, {attributeFilter: ["class"]});
   tell(null, false);
-  return {...parts, drawing, tell};
+  const field = {...parts, drawing, tell};
+  if (example) showExample(field);
+  return field;
 }
