@@ -330,7 +330,7 @@ def draw(page, points, button="left"):
 
 
 def draw_digit(page, img, rng):
-    "Draw a digit by the mouse, at 35 to 95 % of the canvas, anywhere on it."
+    "Draw a digit by the mouse, at 35 to 95% of the canvas, anywhere on it."
     lines = strokes(img)
     places = np.concatenate([np.array(line) for line in lines]).astype(float)
     low, span = places.min(0), max(np.ptp(places, 0).max(), 1)
