@@ -400,7 +400,8 @@ def plot_score(
     fig.update_xaxes(tickformat='.2%', title_text='accuracy', nticks=6)
     fig.update_yaxes(range=[len(names)-.5, -.7], automargin=True)
     title = f'{accs[0]:.2%} of {scores[names[0]].n:,} digits: 95% interval {low[0]:.2%} to {high[0]:.2%}'
-    return fig.update_layout(template='simple_white', height=90+70*len(names), margin_r=30, title=title)
+    return fig.update_layout(template='simple_white', height=130+60*len(names), title=title,
+                             margin=dict(t=60, b=50, r=30))
 
 # %% ../../nbs/analysis/report.ipynb #76d19be7
 WORST_MISTAKES = 8 # in the opening of a report
@@ -436,7 +437,8 @@ def worst_mistakes(
 )->list[dict]: # truth, guess, confidence, imgs: the digit, and its map if there is one, uint8 (n, 28, 28, 3)
     "The mistakes that a model was surest of, and why."
     v, judges = run.validation, _judges(run)
-    stride, found = 4 if run.info['recipe']['views']>1 or 'blend' in run.info else 2, []
+    many = 'blend' in run.info or run.info['recipe']['views']>1 # one network is much faster
+    stride, found = 4 if many else 2, []
     for m in mistakes(v['y'], v['proba'], v['rows'])[:most].itertuples():
         net, image = next(net for rows, net in judges if m.row in rows), digits.x[m.row]
         imgs = [np.repeat(image[..., None], 3, 2)]
