@@ -644,8 +644,8 @@ def _mistake_values(
 )->dict: # name in the template -> text, or Markup that is not escaped again
     "A mistake as the template takes it."
     from markupsafe import Markup
-    alt = f'a {truth} that was taken for a {guess}'
-    if len(imgs)>1: alt += f', and its ink that speaks for the {guess}'
+    alt = f'{truth}, taken for {guess}'
+    if len(imgs)>1: alt += f', and the ink that speaks for {guess}'
     return {'picture': Markup(digit_strip(imgs, alt)), 'words': f'{truth} → {guess}',
             'confidence': f'{confidence:.2%}'}
 

@@ -34,7 +34,7 @@ const likeliest = proba => proba.indexOf(Math.max(...proba));
 // The answer before a change, where it was another one.
 function wasInWords(old, proba) {
   const digit = likeliest(old);
-  return proba && likeliest(proba) === digit ? "" : ` Before: a ${digit} (${inPercent(old[digit])}).`;
+  return proba && likeliest(proba) === digit ? "" : ` Before: ${digit} (${inPercent(old[digit])}).`;
 }
 
 // The parts of a field, by name.
