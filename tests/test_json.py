@@ -72,7 +72,7 @@ def test_run(made):
     assert (found["recipe"], found["rehearsal"], found["copies"]) == (info["recipe"], info["data"]["rehearsal"], info["data"].get("copies"))
     assert Path(found["folder"]) == folder and Path(found["submission"]).is_file() and found["report"] is None
     assert f"{found['validation']['errors']:,} errors on {found['validation']['n']:,} digits" in summary_text(made_run)
-    assert "3,000 labelled" in err and "95 %" not in err and "\r" not in err, err
+    assert "3,000 labelled" in err and "95%" not in err and "\r" not in err, err
 
 
 def test_check(made, tmp_path):
@@ -104,7 +104,7 @@ def test_compare(root):
     text = " ".join(out.split())
     assert (err, found["better"], code) == ("", "b", 0) and text.startswith(found["verdict"])
     points = [f"{100 * found[key]:+.2f}" for key in ("difference", "low", "high")]
-    assert f"{points[0]} points (95 % interval {points[1]} to {points[2]}) on {found['n']:,} digits; both misread {found['both']}" in text
+    assert f"{points[0]} points (95% interval {points[1]} to {points[2]}) on {found['n']:,} digits; both misread {found['both']}" in text
     assert found["p_value"] < 0.05 and found["only_a"] > found["only_b"]
 
 

@@ -145,7 +145,7 @@ def _score_section(
     columns = {'n': int, 'errors': int, 'accuracy': float, 'low': float, 'high': float}
     table = pd.DataFrame(scores, index=list(columns)).T
     table = table.astype(columns).rename(columns={'low': 'from', 'high': 'to'})
-    text = ("Accuracy with Wilson's 95 % interval. It covers the luck of which digits were drawn, not "
+    text = ("Accuracy with Wilson's 95% interval. It covers the luck of which digits were drawn, not "
             "that of the seed: another seed of the same recipe makes some ten mistakes in 8,400 more or "
             "less. Nor does it cover other writers: the writers of these digits are on both sides of the "
             "split.")
@@ -263,7 +263,7 @@ def _calibration_section(
 )->Section:
     "How well the confidence is calibrated."
     y, proba, temperature = run.validation['y'], run.validation['proba'], run.info.get('temperature', 1)
-    text = ("On the diagonal, a confidence of 90 % is right nine times in ten. The table compares the "
+    text = ("On the diagonal, a confidence of 90% is right nine times in ten. The table compares the "
             "uncalibrated probabilities with temperature-scaled ones, "
             "whose temperature was fitted on other validation digits.")
     return Section('Calibration', text+_judge_text(run), calibration(y, proba, temperature),
@@ -298,7 +298,7 @@ def _thresholds_section(
     y, proba = run.validation['y'], run.validation['proba']
     table = pd.DataFrame({f'{rate:.1%}': _promise(y, proba, rate) for rate in (.001, .002, .005, .01)}).T
     table['threshold'] = np.ceil(table.threshold.astype(float)*1e4)/1e4
-    text = ("The smallest confidence that keeps the share of errors below a rate, with 95 % confidence, "
+    text = ("The smallest confidence that keeps the share of errors below a rate, with 95% confidence, "
             "when at least half of the digits are answered. Each row by itself keeps its promise for "
             "digits drawn as these were, but not for scans from elsewhere. To use one: "
             "digit_recognizer predict RUN test.csv --out submission.csv --abstain-below THRESHOLD. "
@@ -306,7 +306,7 @@ def _thresholds_section(
     return Section('Thresholds', text+_judge_text(run), table.rename_axis('errors below'))
 
 # %% ../../nbs/analysis/report.ipynb #c487234b
-CORRUPTED_DIGITS = 300 # validation digits that the report corrupts; 200 where a network has several views or members
+CORRUPTED_DIGITS = 300 # validation digits to corrupt; 200 where a network has several views
 
 # %% ../../nbs/analysis/report.ipynb #de2763da
 def _corruptions_section(
@@ -331,7 +331,7 @@ def _ood_section(
     table = ood_answers(single.model)
     noise, letters = (table.loc[kind, 'wrongly accepted'] for kind in ('noise', 'letters'))
     text = (f"The model has no eleventh answer. It takes {noise:.0%} of the noise and {letters:.0%} of "
-            "the letters for a digit, with a confidence of 90 % or more (wrongly accepted). Whether an "
+            "the letters for a digit, with a confidence of 90% or more (wrongly accepted). Whether an "
             "image shows a digit must be checked before the model is asked.")
     return Section('Out-of-distribution images', text, table)
 
@@ -400,7 +400,8 @@ def plot_score(
     fig.update_xaxes(tickformat='.2%', title_text='accuracy', nticks=6)
     fig.update_yaxes(range=[len(names)-.5, -.7], automargin=True)
     title = f'{accs[0]:.2%} of {scores[names[0]].n:,} digits: 95% interval {low[0]:.2%} to {high[0]:.2%}'
-    return fig.update_layout(template='simple_white', height=90+70*len(names), margin_r=30, title=title)
+    return fig.update_layout(template='simple_white', height=130+60*len(names), title=title,
+                             margin=dict(t=60, b=50, r=30))
 
 # %% ../../nbs/analysis/report.ipynb #76d19be7
 WORST_MISTAKES = 8 # in the opening of a report
@@ -433,13 +434,15 @@ def worst_mistakes(
     run:Run,       # a finished run with validation digits
     digits:Digits, # those that it was made with
     most:int=WORST_MISTAKES, # mistakes
-)->list[dict]: # the surest first: truth, guess, confidence, imgs (the digit, perhaps its map), uint8 (n, 28, 28, 3)
+)->list[dict]: # truth, guess, confidence, imgs: the digit, and its map if there is one, uint8 (n, 28, 28, 3)
     "The mistakes that a model was surest of, and why."
     v, judges = run.validation, _judges(run)
-    stride, found = 4 if run.info['recipe']['views']>1 or 'blend' in run.info else 2, []
+    many = 'blend' in run.info or run.info['recipe']['views']>1 # one network is much faster
+    stride, found = 4 if many else 2, []
     for m in mistakes(v['y'], v['proba'], v['rows'])[:most].itertuples():
         net, image = next(net for rows, net in judges if m.row in rows), digits.x[m.row]
-        imgs = [np.repeat(image[..., None], 3, 2)] + ([] if net is None else [_why(net, image, m.guess, stride)])
+        imgs = [np.repeat(image[..., None], 3, 2)]
+        if net is not None: imgs.append(_why(net, image, m.guess, stride))
         found.append(dict(truth=m.truth, guess=m.guess, confidence=m.confidence, imgs=np.array(imgs)))
     return found
 
@@ -454,7 +457,7 @@ def _score_sentence(
     who, whom = 'It reads', 'that it was not trained on'
     if 'members' in run.info: who, whom = 'Its members read', 'that the reading member was not trained on'
     return (f"{who} {score.acc:.2%} of {score.n:,} digits {whom} ({score.errors:,} errors; "
-            f"95 % interval {low:.2%} to {high:.2%}).")
+            f"95% interval {low:.2%} to {high:.2%}).")
 
 # %% ../../nbs/analysis/report.ipynb #45fa44db
 def _failure_sentence(
@@ -507,8 +510,9 @@ def verdict(
 
 # %% ../../nbs/analysis/report.ipynb #931ede5f
 SHARES = { # columns of tables that are shown as percentages; a threshold is typed as a fraction
-    'accuracy', 'val_accuracy', 'from', 'to', 'low', 'high', 'share', 'precision', 'recall', 'recall_low', 'upper',
-    'recall_high', 'confidence', 'mean confidence', 'confidence below', 'calibration error', 'wrongly accepted'}
+    'accuracy', 'val_accuracy', 'from', 'to', 'low', 'high', 'share', 'precision', 'recall', 'recall_low',
+    'recall_high', 'upper', 'confidence', 'mean confidence', 'confidence below', 'calibration error',
+    'wrongly accepted'}
 
 # %% ../../nbs/analysis/report.ipynb #69e60720
 def _share(
@@ -640,8 +644,8 @@ def _mistake_values(
 )->dict: # name in the template -> text, or Markup that is not escaped again
     "A mistake as the template takes it."
     from markupsafe import Markup
-    alt = f'a {truth} that was taken for a {guess}'
-    if len(imgs)>1: alt += f', and its ink that speaks for the {guess}'
+    alt = f'{truth}, taken for {guess}'
+    if len(imgs)>1: alt += f', and the ink that speaks for {guess}'
     return {'picture': Markup(digit_strip(imgs, alt)), 'words': f'{truth} → {guess}',
             'confidence': f'{confidence:.2%}'}
 
@@ -656,8 +660,8 @@ def _opening_values(
         shown = Section('', '', pd.DataFrame(), plot_score(scores), "Accuracies as points with intervals.")
         values['score'] = _section_values(shown)
     if run.info['scores']['validation']:
-        worst = worst_mistakes(run, digits)
-        values.update(worst=[_mistake_values(**m) for m in worst], errors=run.info['scores']['validation']['errors'],
+        worst, errors = worst_mistakes(run, digits), run.info['scores']['validation']['errors']
+        values.update(worst=[_mistake_values(**m) for m in worst], errors=errors,
                       mapped=any(len(m['imgs'])>1 for m in worst))
     return values
 

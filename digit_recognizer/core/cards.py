@@ -33,7 +33,8 @@ def digit_strip(
     "Digits side by side, as one picture."
     from PIL import Image
     if not len(imgs): return ''
-    out, sheet = BytesIO(), 255-np.hstack(np.pad(imgs, ((0, 0), (0, 0), (0, 2), (0, 0))[:np.ndim(imgs)]))
+    gap = ((0, 0), (0, 0), (0, 2), (0, 0))[:np.ndim(imgs)]
+    out, sheet = BytesIO(), 255-np.hstack(list(np.pad(imgs, gap)))
     Image.fromarray(sheet.astype(np.uint8)).save(out, 'PNG')
     return f'<img alt="{to_html(alt)}" src="data:image/png;base64,{b64encode(out.getvalue()).decode()}"/>'
 

@@ -24,7 +24,7 @@ const WORDS = {
   en: {
     empty: "Draw one digit, as large as you like.", noAnswer: "No answer", refused: why => `This drawing cannot be read: ${why}.`,
     notSure: "Not sure", perhaps: (a, p, b, q) => `Perhaps a ${a} (${p}) or a ${b} (${q}).`, sure: p => `The model is ${p} sure.`,
-    is: digit => `It is a ${digit}. `, before: (digit, p) => ` Before: a ${digit} (${p}).`,
+    is: digit => `It is a ${digit}. `, before: (digit, p) => ` Before: ${digit} (${p}).`,
     input: "Your digit", area: "Drawing area, for mouse, finger or pen.", undo: "Undo", clear: "Clear", eraser: "Eraser",
     result: "What the model says", seen: "What the model sees: 28 × 28", bars: "Probability of each digit",
   },

@@ -73,7 +73,7 @@ function mountOcclusion(element, {network}) {
     if (!lost) return;
     canvas.classList.remove("old");
     drawOcclusion(canvas, result.seen, lost);
-    canvas.setAttribute("aria-label", `Map of what speaks for a ${digit}: most in ${placeInWords(lost)}.`);
-    text.textContent = `Red: without this ink, a ${digit} is less likely; most in ${placeInWords(lost)}. Blue: without it, a ${digit} is likelier. Erase a red place and see.`;
+    canvas.setAttribute("aria-label", `Map of what speaks for the answer ${digit}: most in ${placeInWords(lost)}.`);
+    text.textContent = `Red: without this ink, ${digit} is less likely; most in ${placeInWords(lost)}. Blue: without it, ${digit} is likelier. Erase a red place and see.`;
   };
 }
