@@ -162,7 +162,7 @@ def _sheet(
     watched:Watched, # at several moments
     at:int,          # number of the moment
 )->Any: # plotly Figure
-    "The digit and its feature maps, one stage in a row; full colour is a stage's largest value at that moment."
+    "The digit and its feature maps, a stage in each row; its largest value has full colour."
     tiles = np.zeros((len(watched.maps), MAPS+1, 28, 28, 3))
     tiles[0, 0] = watched.image[..., None]
     for row, stage in zip(tiles, watched.maps):

@@ -30,3 +30,11 @@ def test_only_a_grey_level_or_two_may_differ(change, equal):
 
     assert outputs.same({"source": png(100)}, {"source": png(100 + change)}) == equal
     assert not outputs.same({"text": "52 errors"}, {"text": "53 errors"})
+
+
+def test_what_a_live_cell_shows_is_dropped():
+    live, still = ({"cell_type": "code", "source": source, "outputs": [{}]} for source in ("#| live\nshow()", "show() # live"))
+    notebook = {"cells": [live, still, {"cell_type": "markdown", "source": "#| live"}]}
+    assert outputs.drop_live_outputs(notebook) == 1
+    assert live["outputs"] == [] and still["outputs"] == [{}]
+    assert outputs.drop_live_outputs(notebook) == 0
