@@ -4,8 +4,8 @@
 """
 from pathlib import Path
 
+from digit_recognizer.analysis.watch import watch
 from digit_recognizer.data import load_embedded
-from digit_recognizer.watch import watch
 
 FILE = Path(__file__).resolve().parent.parent / "nbs" / "results" / "watch.npz"
 NUMBER = 2  # of the digit that is watched
