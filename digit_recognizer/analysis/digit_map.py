@@ -89,7 +89,7 @@ def plot_map_pictures(
 # %% ../../nbs/analysis/digit_map.ipynb #0ad7361d
 def block_picture(
     image:np.ndarray, # (28, 28), 0-255
-)->str: # lines joined by <br>, without the empty border
+)->str: # lines joined by line breaks of HTML, without the empty border
     "A digit in block characters."
     dark = image.reshape(14, 2, 14, 2).mean((1, 3))>90
     rows, cols = (np.flatnonzero(dark.any(axis)) for axis in (1, 0))

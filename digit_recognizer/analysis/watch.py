@@ -227,7 +227,8 @@ def _arrange(
     watched:Watched, # at several moments
 ):
     "Name the axes and the two lines."
-    ticks = dict(tickvals=list(range(len(watched.steps))), ticktext=[str(step) for step in watched.steps])
+    ticks = dict(tickvals=list(range(len(watched.steps))), ticktext=[str(step) for step in watched.steps],
+                 tickangle=0, tickfont_size=10)
     fig.update_xaxes(visible=False, row=1, col=1)
     fig.update_xaxes(title_text='step', title_standoff=5, **ticks, row=2, col=1)
     fig.update_yaxes(title_text='accuracy', tickformat='.0%', range=[0, 1.02], row=2, col=1)
