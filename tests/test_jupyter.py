@@ -167,6 +167,8 @@ def test_a_figure_changes_while_a_network_trains(jupyter, context, pytestconfig)
     page.get_by_text("Run All Cells", exact=True).click()
     for _ in range(1200):
         page.wait_for_timeout(100)
+        if page.locator(".jp-Dialog .jp-mod-accept").count():  # it asks for a kernel
+            page.locator(".jp-Dialog .jp-mod-accept").click()
         shown = page.locator(".jp-RenderedPlotly .gtitle").all_text_contents()
         assert len(shown) <= 1
         titles += [title for title in shown if title not in titles]
