@@ -44,3 +44,11 @@ def test_what_a_cell_prints_is_one_output(tmp_path):
 def test_no_saved_output_is_a_log_of_tensorflow(notebook):
     printed = [o.text for cell in nbformat.read(notebook, as_version=4).cells for o in cell.get("outputs", []) if o.output_type == "stream"]
     assert not [text for text in printed if re.search(r"^WARNING|^[IWEF]\d{4}|absl|port\.cc|retracing", text, re.MULTILINE)]
+
+
+def test_what_a_live_cell_shows_is_dropped():
+    live, still = ({"cell_type": "code", "source": source, "outputs": [{}]} for source in ("#| live\nshow()", "show() # live"))
+    notebook = {"cells": [live, still, {"cell_type": "markdown", "source": "#| live"}]}
+    assert outputs.drop_live_outputs(notebook) == 1
+    assert live["outputs"] == [] and still["outputs"] == [{}]
+    assert outputs.drop_live_outputs(notebook) == 0

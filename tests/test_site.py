@@ -196,6 +196,38 @@ def test_figures_have_stand_ins_without_script(browser, site, visit, screens):
     context.close()
 
 
+def test_a_slider_shows_other_moments(browser, site):
+    page = browser.new_page(viewport={"width": DESK, "height": 1000})
+    page.goto(f"{site}/nbs/watch.html")
+    figure = page.locator(".plotly-figure").first
+    figure.scroll_into_view_if_needed()
+    look = "e => [e.querySelector('.annotation-text').textContent, e.data[0].source, e.querySelector('.heatmaplayer image').getAttribute('href')]"
+    last, rail = figure.evaluate(look), figure.locator(".slider-rail-touch-rect").bounding_box()
+    page.mouse.click(rail["x"] + 5, rail["y"] + 8)
+    page.wait_for_timeout(500)
+    first = figure.evaluate(look)
+    page.close()
+    assert last[0].startswith("step 230:") and first[0].startswith("step 0:")
+    assert first[1] != last[1] and first[2] != last[2]
+
+
+def test_a_digit_appears_under_the_pointer(browser, site, screens):
+    page = browser.new_page(viewport={"width": DESK, "height": 1000})
+    page.goto(f"{site}/nbs/analysis/digit_map.html")
+    figure = page.locator(".plotly-figure").last
+    figure.scroll_into_view_if_needed()
+    mistake = figure.locator(".scatterlayer .trace").last.locator("path.point").nth(12).bounding_box()
+    page.mouse.move(mistake["x"] + mistake["width"] / 2, mistake["y"] + mistake["height"] / 2)
+    label = figure.locator(".hoverlayer .hovertext").first
+    label.wait_for(timeout=5000)
+    lines = label.locator("tspan.line").all_text_contents()
+    if screens:
+        page.screenshot(path=screens / "digit_map-hover.png")
+    page.close()
+    assert re.fullmatch(r"label \d, answer \d \(\d+%\)", lines[-1])
+    assert len(lines) >= 5 and all(re.fullmatch("[ ▀▄█]+", line) for line in lines[:-1])
+
+
 def test_notebooks_can_be_downloaded(docs, visit, site):
     for path in (p for p in PAGES if (ROOT / p).with_suffix(".ipynb").exists()):
         name = path.removeprefix("nbs/").removesuffix(".html") + ".ipynb"

@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import nbformat
-from clean import clean
+from clean import clean, drop_live_outputs
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -38,6 +38,7 @@ def executed(path, folder=None):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     NotebookClient(nb, timeout=TIMEOUT, coalesce_streams=True, resources={"metadata": {"path": str(folder or path.parent)}}).execute()
+    drop_live_outputs(nb)
     return nb
 
 

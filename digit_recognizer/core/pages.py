@@ -40,7 +40,8 @@ def _captions(
     rows = layout.get('yaxis', {})
     named = zip(rows.get('tickvals', []), rows.get('ticktext', []))
     def plain(text): return re.sub('<[^>]*>', '', text)
-    texts = [(a['x'], a['y'], 'middle', plain(a['text'])) for a in layout.get('annotations', [])]
+    inside = [a for a in layout.get('annotations', []) if a.get('xref')!='paper']
+    texts = [(a['x'], a['y'], 'middle', plain(a['text'])) for a in inside]
     return texts + [(-2, y, 'end', str(name)) for y, name in named]
 
 # %% ../../nbs/core/pages.ipynb #d7e355da
