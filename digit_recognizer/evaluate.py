@@ -73,12 +73,12 @@ class Score:
         return float(ci.low), float(ci.high)
 
     def to_dict(self)->dict: # n, errors, accuracy, low, high
-        "For run.json: the accuracy and its 95 % interval as fractions."
+        "For run.json: the accuracy and its 95% interval as fractions."
         low, high = self.interval()
         return {'n': self.n, 'errors': self.errors, 'accuracy': self.acc, 'low': low, 'high': high}
 
     def _detail(self)->str:
-        return "{:,} errors on {:,} digits; 95 % interval {:.2%} to {:.2%}".format(
+        return "{:,} errors on {:,} digits; 95% interval {:.2%} to {:.2%}".format(
             self.errors, self.n, *self.interval())
 
     def __str__(self): return f"{self.acc:.2%} ({self._detail()})"
@@ -125,7 +125,7 @@ def plot_confusion(
 def per_digit(
     y:np.ndarray,     # labels, (n,), 0-9
     proba:np.ndarray, # probabilities, (n, 10)
-): # DataFrame, a row for each digit: n, missed, precision, recall, f1, and the recall's 95 % interval
+): # DataFrame, a row for each digit: n, missed, precision, recall, f1, and the recall's 95% interval
     "Precision, recall and F1 of each digit, by scikit-learn; a digit that does not occur has NaN."
     import pandas as pd
     from sklearn.metrics import precision_recall_fscore_support
