@@ -43,18 +43,20 @@ def _layer_rows(
         rows[-1].append(layer)
     return rows
 
+# %% ../../nbs/core/drawing.ipynb #80dbc2f1
+_GREY, _RED = '#7f8fa6', '#c23616' # lines
+
 # %% ../../nbs/core/drawing.ipynb #456b63ec
 def _shape_picture(
     shape:tuple, # of a layer's output, without the batch
     y:float,     # the middle
 )->str: # SVG
     "Feature maps as sheets, or numbers as a bar."
-    grey = '#7f8fa6'
     if len(shape)==1:
-        return f'<rect x="30" y="{y-3}" width="{6+2.2*shape[0]**.5:.0f}" height="6" fill="{grey}"/>'
+        return f'<rect x="30" y="{y-3}" width="{6+2.2*shape[0]**.5:.0f}" height="6" fill="{_GREY}"/>'
     side, deep = max(5, shape[0]), 2+4*log2(shape[2])
     return ''.join(f'<rect x="{30+i*deep/3:.1f}" y="{y-side/2-2+i:.1f}" width="{side}" height="{side}" '
-                   f'fill="#eef2f7" stroke="{grey}"/>' for i in range(4 if shape[2]>1 else 1))
+                   f'fill="#eef2f7" stroke="{_GREY}"/>' for i in range(4 if shape[2]>1 else 1))
 
 # %% ../../nbs/core/drawing.ipynb #3833621e
 def _shortcuts(
@@ -65,8 +67,8 @@ def _shortcuts(
     "Lines that carry values past other layers to a sum."
     added = layer.input if type(layer).__name__=='Add' else []
     starts = [middle[t._keras_history.operation.name] for t in added]
-    return ''.join(f'<path d="M26,{start:.0f} H12 V{y:.0f} H22" fill="none" stroke="#c23616" stroke-width="2"/>'
-                   f'<path d="M21,{y-4:.0f} l7,4 l-7,4 z" fill="#c23616"/>' for start in starts if y-start>60)
+    return ''.join(f'<path d="M26,{start:.0f} H12 V{y:.0f} H22" fill="none" stroke="{_RED}" stroke-width="2"/>'
+                   f'<path d="M21,{y-4:.0f} l7,4 l-7,4 z" fill="{_RED}"/>' for start in starts if y-start>60)
 
 # %% ../../nbs/core/drawing.ipynb #1233d755
 def _row_picture(
@@ -79,9 +81,9 @@ def _row_picture(
     high = max(22, shape[0]+12) if len(shape)==3 else 22
     at = y+high/2
     middle |= {layer.output._keras_history.operation.name: at for layer in row}
-    text = escape(' · '.join(map(_layer_words, row)))
+    text, size = escape(' · '.join(map(_layer_words, row))), '×'.join(map(str, shape))
     return (_shape_picture(shape, at) + f'<text x="100" y="{at+4:.0f}" fill="#212529">{text}</text>'
-            + f'<text x="352" y="{at+4:.0f}" text-anchor="end" fill="#495057">{"×".join(map(str, shape))}</text>'
+            + f'<text x="352" y="{at+4:.0f}" text-anchor="end" fill="#495057">{size}</text>'
             + _shortcuts(row[0], middle, at)), high
 
 # %% ../../nbs/core/drawing.ipynb #a3bac88e
