@@ -67,7 +67,8 @@ def _shortcuts(
     "Lines that carry values past other layers to a sum."
     added = layer.input if type(layer).__name__=='Add' else []
     starts = [middle[t._keras_history.operation.name] for t in added]
-    return ''.join(f'<path d="M26,{start:.0f} H12 V{y:.0f} H22" fill="none" stroke="{_RED}" stroke-width="2"/>'
+    line = f'fill="none" stroke="{_RED}" stroke-width="2"'
+    return ''.join(f'<path d="M26,{start:.0f} H12 V{y:.0f} H22" {line}/>'
                    f'<path d="M21,{y-4:.0f} l7,4 l-7,4 z" fill="{_RED}"/>' for start in starts if y-start>60)
 
 # %% ../../nbs/core/drawing.ipynb #1233d755
