@@ -244,7 +244,7 @@ def _score_line(
     s = Score(score['n'], score['errors'])
     low, high = s.interval()
     return _line(label, f"{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n"
-                        f"95 % interval {low:.2%} to {high:.2%}")
+                        f"95% interval {low:.2%} to {high:.2%}")
 
 # %% ../nbs/cli.ipynb #c98a5335
 def _members_line(

@@ -337,4 +337,4 @@ def test_the_default_path_leaves_the_same_records(runs, root):
     found = answer("compare", *typed("compare", root / "nbs/results/classic-2-epochs", root / "nbs/results/fast", "--json")[:2])
     assert (found["n"], found["remark"], found["digits"]) == (8400, "", "validation")
     text = " ".join(typed("compare", root / "nbs/results/classic-2-epochs", root / "nbs/results/fast")[1].split())
-    assert text == f"{found['verdict']} Accuracy of fast (seed 0) minus that of classic-2-epochs (seed 0): {100 * found['difference']:+.2f} points (95 % interval {100 * found['low']:+.2f} to {100 * found['high']:+.2f}) on 8,400 digits; both misread {found['both']}."
+    assert text == f"{found['verdict']} Accuracy of fast (seed 0) minus that of classic-2-epochs (seed 0): {100 * found['difference']:+.2f} points (95% interval {100 * found['low']:+.2f} to {100 * found['high']:+.2f}) on 8,400 digits; both misread {found['both']}."

@@ -104,7 +104,7 @@ def test_compare(root):
     text = " ".join(out.split())
     assert (err, found["better"], code) == ("", "b", 0) and text.startswith(found["verdict"])
     points = [f"{100 * found[key]:+.2f}" for key in ("difference", "low", "high")]
-    assert f"{points[0]} points (95 % interval {points[1]} to {points[2]}) on {found['n']:,} digits; both misread {found['both']}" in text
+    assert f"{points[0]} points (95% interval {points[1]} to {points[2]}) on {found['n']:,} digits; both misread {found['both']}" in text
     assert found["p_value"] < 0.05 and found["only_a"] > found["only_b"]
 
 

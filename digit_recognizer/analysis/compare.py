@@ -87,7 +87,7 @@ def _report(
     "The verdict, the difference with its interval, and what the comparison cannot tell."
     gain, low, high = c.difference()
     lines = [c.verdict(), f"Accuracy of {c.b} minus that of {c.a}: {100*gain:+.2f} points "
-                          f"(95 % interval {100*low:+.2f} to {100*high:+.2f}) "
+                          f"(95% interval {100*low:+.2f} to {100*high:+.2f}) "
                           f"on {c.n:,} {'held-out '*(c.digits=='held out')}digits; both misread {c.both}."]
     return '\n'.join(lines+[c.remark]*bool(c.remark))
 

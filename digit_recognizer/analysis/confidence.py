@@ -32,7 +32,7 @@ def brier(
 def _accuracy_row(
     right:np.ndarray, # is each answer right? bool (n,)
 )->dict: # n, errors, accuracy, low, high
-    "A row of a table: an accuracy with Wilson's 95 % interval."
+    "A row of a table: an accuracy with Wilson's 95% interval."
     return Score(len(right), int((~right).sum())).to_dict()
 
 # %% ../../nbs/analysis/confidence.ipynb #50c365ac
@@ -41,7 +41,7 @@ def reliability(
     proba:np.ndarray, # probabilities, (n, 10)
     bins:int=15,      # of equal width, between 0 and 1
 )->Any: # DataFrame: a row for each bin that holds digits: n, confidence (mean), accuracy, low, high
-    "The accuracy at each level of confidence, with Wilson's 95 % interval."
+    "The accuracy at each level of confidence, with Wilson's 95% interval."
     import pandas as pd
     check_proba(proba)
     confidence, right = proba.max(1), proba.argmax(1)==y

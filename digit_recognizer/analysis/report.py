@@ -134,7 +134,7 @@ def _score_section(
     columns = {'n': int, 'errors': int, 'accuracy': float, 'low': float, 'high': float}
     table = pd.DataFrame({name: score for name, score in scores.items() if score}, index=list(columns)).T
     table = table.astype(columns).rename(columns={'low': 'from', 'high': 'to'})
-    text = ("Accuracy with Wilson's 95 % interval. It covers the luck of which digits were drawn, not "
+    text = ("Accuracy with Wilson's 95% interval. It covers the luck of which digits were drawn, not "
             "that of the seed: another seed of the same recipe makes some ten mistakes in 8,400 more or "
             "less. Nor does it cover other writers: the writers of these digits are on both sides of the "
             "split.")
@@ -383,7 +383,7 @@ def _score_sentence(
     who, whom = 'It reads', 'that it was not trained on'
     if 'members' in run.info: who, whom = 'Its members read', 'that the reading member was not trained on'
     return (f"{who} {score.acc:.2%} of {score.n:,} digits {whom} ({score.errors:,} errors; "
-            f"95 % interval {low:.2%} to {high:.2%}).")
+            f"95% interval {low:.2%} to {high:.2%}).")
 
 # %% ../../nbs/analysis/report.ipynb #45fa44db
 def _failure_sentence(

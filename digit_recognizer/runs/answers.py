@@ -73,7 +73,7 @@ class CompareAnswer(Answer, frozen=True, tag='digit_recognizer/compare/1'):
     both:Count # digits that both misread
     p_value:Share # of McNemar's exact test, two-sided
     difference:float # accuracy of the second minus that of the first, -1 to 1
-    low:float # lower limit of its 95 % interval
+    low:float # lower limit of its 95% interval
     high:float # upper limit
     better:Literal['a', 'b']|None # null where there is not enough evidence
     verdict:str # the same in a sentence
@@ -172,7 +172,7 @@ class RunAnswer(Answer, frozen=True, tag='digit_recognizer/run/1'):
     submission:str # the file to upload
     report:str|None # the HTML page; null where there is none
     recipe:RecipeRecord
-    validation:ScoreRecord|None # low and high: its 95 % interval; null without validation digits
+    validation:ScoreRecord|None # low and high: its 95% interval; null without validation digits
     held_out:ScoreRecord|None # null where the labels of the digits to predict are not known
     training:TrainingRecord # the cost
     members:list[MemberRecord] # of several networks; empty for one

@@ -91,7 +91,7 @@ def _describe_score(
     low, high = score.interval()
     unseen = "read by the member that had not seen them" if 'members' in run.info else "that it had not seen"
     return (f"{score.acc:.2%} of {score.n:,} digits {unseen} "
-            f"({score.errors:,} errors; 95 % interval {low:.2%} to {high:.2%})")
+            f"({score.errors:,} errors; 95% interval {low:.2%} to {high:.2%})")
 
 # %% ../../nbs/web/page.ipynb #31a4639e
 def page_facts(
