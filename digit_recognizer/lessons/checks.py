@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECONDS', 'TASKS', 'Feedback', 'Task', 'check']
 
-# %% ../../nbs/lessons/checks.ipynb #1f1479ba
+# %% ../../nbs/lessons/checks.ipynb #17252b68
 import ctypes
 import inspect
 import re
@@ -21,20 +21,20 @@ from io import StringIO
 from threading import Thread
 from typing import Any
 
-# %% ../../nbs/lessons/checks.ipynb #c779e232
+# %% ../../nbs/lessons/checks.ipynb #3b498381
 import numpy as np
 
-# %% ../../nbs/lessons/checks.ipynb #6875a64a
+# %% ../../nbs/lessons/checks.ipynb #fb71d383
 from ..core.cards import to_html
 from ..core.docments import add_docments
 from ..core.files import InputError
 from ..data import load_embedded, mean_digits
 
-# %% ../../nbs/lessons/checks.ipynb #cc9d0688
+# %% ../../nbs/lessons/checks.ipynb #06ca68c1
 _SAID = {True: ('✓', 'right', '#2e7d32'), False: ('✗', 'not right yet', '#c23616'), # mark, words, colour
          None: ('○', 'not answered yet', '#7f8fa6')}
 
-# %% ../../nbs/lessons/checks.ipynb #8d0a77fd
+# %% ../../nbs/lessons/checks.ipynb #f7f3af6d
 @dataclass(frozen=True)
 class Feedback:
     "What a check says of an answer."
@@ -44,7 +44,7 @@ class Feedback:
 
     def __repr__(self):
         mark, words, _ = _SAID[self.right]
-        return f"{mark} {self.task}: {words}. {self.text}"
+        return f"{mark} {self.task}: {words}. {self.text}".strip()
 
     def _repr_html_(self):
         mark, words, colour = _SAID[self.right]
@@ -52,22 +52,22 @@ class Feedback:
         return (f'<p style="border-left:4px solid {colour};padding-left:.6em">{mark} '
                 f'<strong>{to_html(self.task)}: {words}.</strong> {text}</p>')
 
-# %% ../../nbs/lessons/checks.ipynb #08aba6d6
+# %% ../../nbs/lessons/checks.ipynb #c3457db5
 class _Hint(Exception):
     "An answer is wrong; the text is for the pupil."
 
-# %% ../../nbs/lessons/checks.ipynb #03c8ea8d
+# %% ../../nbs/lessons/checks.ipynb #a5443aa9
 class _Open(Exception):
     "An answer is still `...`."
 
-# %% ../../nbs/lessons/checks.ipynb #be40b4fb
+# %% ../../nbs/lessons/checks.ipynb #14cc0648
 class _TooLong(BaseException):
     "Is raised in a function that does not end; `except Exception` does not catch it."
 
-# %% ../../nbs/lessons/checks.ipynb #34ac745c
+# %% ../../nbs/lessons/checks.ipynb #90c8795e
 SECONDS = 5. # that a function has for one input
 
-# %% ../../nbs/lessons/checks.ipynb #ac1245be
+# %% ../../nbs/lessons/checks.ipynb #7dc005c0
 def _stop(
     thread:Thread, # that runs Python code
 ):
@@ -75,7 +75,7 @@ def _stop(
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TooLong))
     thread.join(1)
 
-# %% ../../nbs/lessons/checks.ipynb #f7ce4e96
+# %% ../../nbs/lessons/checks.ipynb #fddf10c9
 def _in_time(
     work:Callable, # takes nothing; its result is dropped
     seconds:float, # that it has
@@ -91,7 +91,7 @@ def _in_time(
                                       "and look at its loops.")
     if late: raise _Hint(f"It was stopped after {seconds:g} seconds. Does every loop in it end?")
 
-# %% ../../nbs/lessons/checks.ipynb #5d96a76d
+# %% ../../nbs/lessons/checks.ipynb #42beb61b
 _ADVICE = {'NameError': 'Is the name spelt right, and was its cell run?',
            'IndexError': 'An index lies outside: a picture of 28 rows has the rows 0 to 27.',
            'ZeroDivisionError': 'Something is divided by zero.', 'RecursionError': 'It calls itself without end.',
@@ -101,7 +101,7 @@ _ADVICE = {'NameError': 'Is the name spelt right, and was its cell run?',
            'AttributeError': 'What kind of thing stands before the dot?',
            'OverflowError': 'A number is too large for its type: is it a `uint8`?'}
 
-# %% ../../nbs/lessons/checks.ipynb #3d882673
+# %% ../../nbs/lessons/checks.ipynb #afe0104a
 def _failure(
     function:Callable,   # of a pupil
     error:BaseException, # that it raised
@@ -113,7 +113,7 @@ def _failure(
     where, kind = f" in line {lines[-1]} of its cell" if lines else '', type(error).__name__
     return f"It stops{where} with {kind}: {str(error)[:200]}. {_ADVICE.get(kind, '')}".strip()
 
-# %% ../../nbs/lessons/checks.ipynb #f18790b3
+# %% ../../nbs/lessons/checks.ipynb #a5fddb5a
 def _run(
     function:Callable, # of a pupil
     args:tuple,        # its arguments; it can change them
@@ -130,7 +130,7 @@ def _run(
     if 'error' in box: raise _Hint(_failure(function, box['error']))
     return box['value'], printed.getvalue()
 
-# %% ../../nbs/lessons/checks.ipynb #21747d8e
+# %% ../../nbs/lessons/checks.ipynb #20c774a7
 def _numbers(
     value:Any, # what a pupil gave
 )->np.ndarray: # float, of any shape
@@ -144,7 +144,7 @@ def _numbers(
     if array.dtype.kind not in 'iufb': raise _Hint(f"This is a {type(value).__name__}; numbers were expected.")
     return array.astype(float)
 
-# %% ../../nbs/lessons/checks.ipynb #92b9a9a2
+# %% ../../nbs/lessons/checks.ipynb #65c22c84
 def _equal(
     a:Any, # number or array
     b:Any, # number or array
@@ -154,7 +154,7 @@ def _equal(
     a, b = np.asarray(a, float), np.asarray(b, float)
     return a.shape==b.shape and np.allclose(a, b, rtol=rtol, atol=1e-6, equal_nan=True)
 
-# %% ../../nbs/lessons/checks.ipynb #b6f9df83
+# %% ../../nbs/lessons/checks.ipynb #d47111ab
 @dataclass(frozen=True)
 class Task:
     "How the answer to a task is judged."
@@ -168,7 +168,7 @@ class Task:
         "The arguments of the function that is asked for."
         return list(inspect.signature(self.truth).parameters)
 
-# %% ../../nbs/lessons/checks.ipynb #5fc809d0
+# %% ../../nbs/lessons/checks.ipynb #d6806fa1
 def _check_arguments(
     task:Task, # whose answer is a function
     answer:Any, # of a pupil
@@ -182,7 +182,7 @@ def _check_arguments(
     except TypeError: raise _Hint(f"It must take {len(task.arguments)} arguments: ({wanted}).") from None
     except ValueError: pass # some functions of C have no signature
 
-# %% ../../nbs/lessons/checks.ipynb #995918b8
+# %% ../../nbs/lessons/checks.ipynb #57e09ad9
 def _call(
     task:Task,     # whose answer is a function
     answer:Callable, # of a pupil
@@ -199,14 +199,14 @@ def _call(
     if value is None: raise _Hint("It returns nothing (None). Is a `return` missing?")
     return _numbers(value)
 
-# %% ../../nbs/lessons/checks.ipynb #f542a381
+# %% ../../nbs/lessons/checks.ipynb #4a49ce55
 def _shape(
     array:np.ndarray, # of any shape
 )->str:
     "A shape in words."
     return f"an array of shape {array.shape}" if array.ndim else "one number"
 
-# %% ../../nbs/lessons/checks.ipynb #154deb98
+# %% ../../nbs/lessons/checks.ipynb #d42cedcd
 def _difference(
     got:np.ndarray,    # of a pupil
     wanted:np.ndarray, # the truth
@@ -220,7 +220,7 @@ def _difference(
     place = ', '.join(str(i) for i in np.argwhere(wrong)[0])
     return f"{wrong.sum()} of {wrong.size} numbers that are wrong, the first at [{place}]."
 
-# %% ../../nbs/lessons/checks.ipynb #fd810748
+# %% ../../nbs/lessons/checks.ipynb #be9fd7f9
 def _slip(
     task:Task,  # with slips
     cases:dict, # name -> arguments
@@ -233,7 +233,7 @@ def _slip(
             if all(_equal(g, slip(*args)) for g, args in zip(got, cases.values())): return hint
     return ''
 
-# %% ../../nbs/lessons/checks.ipynb #04646e0a
+# %% ../../nbs/lessons/checks.ipynb #d3ad3667
 def _explain(
     task:Task,   # whose answer is wrong
     cases:dict,  # name -> arguments
@@ -250,7 +250,7 @@ def _explain(
     only = f"It is right for {first}, the page's own, but not for others. " if wrong[0]!=first else ''
     return f"{only}For {wrong[0]} it gives {_difference(got[i], wanted[i])}"
 
-# %% ../../nbs/lessons/checks.ipynb #73f01308
+# %% ../../nbs/lessons/checks.ipynb #2d87fb39
 def _judge_function(
     task:Task,   # whose answer is a function
     answer:Any,  # of a pupil
@@ -264,7 +264,7 @@ def _judge_function(
     if all(_equal(g, w, task.rtol) for g, w in zip(got, wanted)): return f"It was tried on {len(cases)} inputs."
     raise _Hint(_explain(task, cases, got, wanted))
 
-# %% ../../nbs/lessons/checks.ipynb #69d48e40
+# %% ../../nbs/lessons/checks.ipynb #ee89b050
 def _judge_number(
     task:Task,  # whose answer is a number
     answer:Any, # of a pupil
@@ -277,33 +277,33 @@ def _judge_number(
         if _equal(number, slip): raise _Hint(hint)
     raise _Hint(f"Your answer is {_difference(number, truth)}")
 
-# %% ../../nbs/lessons/checks.ipynb #014182a4
+# %% ../../nbs/lessons/checks.ipynb #72c3c60a
 TASKS:dict[str, Task] = {} # name -> task; the cells below add them
 
-# %% ../../nbs/lessons/checks.ipynb #60362d71
+# %% ../../nbs/lessons/checks.ipynb #80764a7c
 @cache
 def _some_digits()->tuple[np.ndarray, np.ndarray]: # images, uint8 (300, 28, 28); mean digits, float (10, 28, 28)
     "Digits to try."
     digits = load_embedded()
     return digits.x[:300].copy(), mean_digits(digits.x[:2000], digits.y[:2000])
 
-# %% ../../nbs/lessons/checks.ipynb #8747b371
+# %% ../../nbs/lessons/checks.ipynb #b83e7a5b
 def _pictures()->dict: # name -> uint8 image
     "Pictures to try; the first is that of the page."
     x, rng = _some_digits()[0], np.random.default_rng(0)
-    return {'the 4 of this page': x[3], 'another digit': x[7], 'an empty picture': np.zeros((28, 28), np.uint8),
+    return {'the 7 of this page': x[3], 'another digit': x[7], 'an empty picture': np.zeros((28, 28), np.uint8),
             'a picture full of ink': np.full((28, 28), 255, np.uint8),
             'a picture of random numbers': rng.integers(0, 256, (28, 28), dtype=np.uint8),
             'a picture of 20 rows and 30 columns': rng.integers(0, 256, (20, 30), dtype=np.uint8)}
 
-# %% ../../nbs/lessons/checks.ipynb #0b5501a0
+# %% ../../nbs/lessons/checks.ipynb #5934f6f4
 def _with(
     *arguments:tuple, # after the picture, for each picture
 )->dict: # name -> arguments
     "Pictures with more arguments."
     return {name: (x, *more) for (name, x), more in zip(_pictures().items(), arguments)}
 
-# %% ../../nbs/lessons/checks.ipynb #33b90a49
+# %% ../../nbs/lessons/checks.ipynb #22cbb8e6
 TASKS['pixel'] = Task(
     lambda image, row, column: image[row, column],
     lambda: _with((13, 9), (14, 12), (2, 3), (4, 5), (11, 17), (6, 19)),
@@ -313,7 +313,7 @@ TASKS['pixel'] = Task(
      "It gives a whole row; which number of this row is asked for?": lambda image, row, column: image[row],
      "It gives a whole column; which number of it is asked for?": lambda image, row, column: image[:, column]})
 
-# %% ../../nbs/lessons/checks.ipynb #3d2ed1cc
+# %% ../../nbs/lessons/checks.ipynb #54aeb0f4
 TASKS['mean_ink'] = Task(
     lambda image: image.mean(),
     lambda: {name: (x,) for name, x in _pictures().items()},
@@ -330,7 +330,7 @@ TASKS['mean_ink'] = Task(
          lambda image: image[image>0].mean(),
      "This is the share of pixels with ink; the mean of the numbers is asked for.": lambda image: (image>0).mean()})
 
-# %% ../../nbs/lessons/checks.ipynb #dce82566
+# %% ../../nbs/lessons/checks.ipynb #9a0ba70d
 TASKS['mirror'] = Task(
     lambda image: image[:, ::-1],
     lambda: {name: (x,) for name, x in _pictures().items()},
@@ -340,7 +340,7 @@ TASKS['mirror'] = Task(
      "It swaps rows and columns, which mirrors along the diagonal.": lambda image: image.T,
      "It gives the picture unchanged.": lambda image: image})
 
-# %% ../../nbs/lessons/checks.ipynb #33c054dd
+# %% ../../nbs/lessons/checks.ipynb #a002ab8d
 TASKS['add_ink'] = Task(
     lambda image, amount: np.minimum(image.astype(int)+amount, 255),
     lambda: _with((100,), (1,), (30,), (40,), (255,), (0,)),
@@ -352,7 +352,7 @@ TASKS['add_ink'] = Task(
      "Only pixels with ink became darker; all pixels should.":
          lambda image, amount: np.where(image>0, np.minimum(image.astype(int)+amount, 255), 0)})
 
-# %% ../../nbs/lessons/checks.ipynb #69c74f59
+# %% ../../nbs/lessons/checks.ipynb #15c3ddb9
 def _distances(
     image:np.ndarray,     # one image
     templates:np.ndarray, # several
@@ -360,14 +360,14 @@ def _distances(
     "The mean squared difference from each template."
     return ((np.asarray(templates, float)-image)**2).mean((1, 2))
 
-# %% ../../nbs/lessons/checks.ipynb #4f090126
+# %% ../../nbs/lessons/checks.ipynb #fd9020f3
 def _template_cases()->dict: # name -> image, templates
     "Digits with templates in several orders."
     x, means = _some_digits()
-    return {'the 4 of this page': (x[3], means), 'another digit': (x[7], means), 'a third digit': (x[12], means),
+    return {'the 7 of this page': (x[3], means), 'another digit': (x[7], means), 'a third digit': (x[12], means),
             'templates in another order': (x[3], means[::-1].copy()), 'only four templates': (x[12], means[6:].copy())}
 
-# %% ../../nbs/lessons/checks.ipynb #59a4cdec
+# %% ../../nbs/lessons/checks.ipynb #5e306143
 TASKS['guess'] = Task(
     lambda image, templates: _distances(image, templates).argmin(), _template_cases,
     {"It chooses the template that fits worst: a small distance is a good fit.":
@@ -379,7 +379,7 @@ TASKS['guess'] = Task(
      "It compares how much ink there is; compare the pixels one by one, with `distance`.":
          lambda image, templates: abs(templates.mean((1, 2))-image.mean()).argmin()})
 
-# %% ../../nbs/lessons/checks.ipynb #0747b8d2
+# %% ../../nbs/lessons/checks.ipynb #0c907bd1
 def _score_cases()->dict: # name -> pixels, weights, bias
     "Small networks, and one with 784 pixels."
     rng = np.random.default_rng(1)
@@ -388,7 +388,7 @@ def _score_cases()->dict: # name -> pixels, weights, bias
             (_some_digits()[0][3].ravel()/255, rng.normal(size=(784, 10)), rng.normal(size=10)),
             'four pixels and three classes': (rng.random(4), rng.normal(size=(4, 3)), rng.normal(size=3))}
 
-# %% ../../nbs/lessons/checks.ipynb #9ee1136c
+# %% ../../nbs/lessons/checks.ipynb #3417259d
 TASKS['scores'] = Task(
     lambda pixels, weights, bias: pixels@weights+bias, _score_cases,
     {"The bias is missing.": lambda pixels, weights, bias: pixels@weights,
@@ -398,7 +398,7 @@ TASKS['scores'] = Task(
      "The products are not added up yet: one score for each class is asked for.":
          lambda pixels, weights, bias: pixels[:, None]*weights+bias})
 
-# %% ../../nbs/lessons/checks.ipynb #65bc4871
+# %% ../../nbs/lessons/checks.ipynb #7f09f572
 TASKS['softmax'] = Task(
     lambda scores: np.exp(scores)/np.exp(scores).sum(),
     lambda: {'the scores of this page': (np.array([2., 1., -1.]),), 'equal scores': (np.zeros(4),),
@@ -410,7 +410,7 @@ TASKS['softmax'] = Task(
      "It divides by how many there are; then the sum is not 1.": lambda scores: np.exp(scores)/len(scores),
      "It divides by `exp` of the sum; first raise, then add up.": lambda scores: np.exp(scores)/np.exp(scores.sum())})
 
-# %% ../../nbs/lessons/checks.ipynb #ad2d9da0
+# %% ../../nbs/lessons/checks.ipynb #f6c6dcba
 TASKS['loss'] = Task(
     lambda proba, label: -np.log(proba[label]),
     lambda: {'the example of this page': (np.array([.7, .2, .1]), 1), 'a right answer': (np.array([.9, .05, .05]), 0),
@@ -424,7 +424,7 @@ TASKS['loss'] = Task(
      "It takes the largest probability. The loss looks at that of the label.": lambda proba, label: -np.log(proba.max()),
      "It gives a loss for every class. Only the label's counts.": lambda proba, label: -np.log(proba)})
 
-# %% ../../nbs/lessons/checks.ipynb #4b6f0ecb
+# %% ../../nbs/lessons/checks.ipynb #c7124693
 TASKS['step'] = Task(
     lambda weights, gradient, rate: weights-rate*gradient,
     lambda: {'the example of this page': (np.array([3., -1.]), np.array([2., -4.]), .1),
@@ -437,14 +437,14 @@ TASKS['step'] = Task(
      "It divides by the learning rate; a small rate should make a small step.":
          lambda weights, gradient, rate: weights-gradient/rate})
 
-# %% ../../nbs/lessons/checks.ipynb #977336e9
+# %% ../../nbs/lessons/checks.ipynb #598aba5d
 def _curves()->dict: # name -> list of losses
     "Validation losses, one for each step."
     rng = np.random.default_rng(4)
     return {'the losses of this page': ([2.3, 1.4, 1.1, 1.0, 1.2, 1.5],), 'a curve that still falls': ([3., 2., 1.5, 1.2],),
             'a curve that only rises': ([1., 2., 3.],), 'a long curve': (rng.random(60).tolist(),)}
 
-# %% ../../nbs/lessons/checks.ipynb #bb60234a
+# %% ../../nbs/lessons/checks.ipynb #0ab4b3d3
 TASKS['best_step'] = Task(
     lambda losses: int(np.argmin(losses)), _curves,
     {"This is the smallest loss; at which step is it?": min,
@@ -453,7 +453,7 @@ TASKS['best_step'] = Task(
      "It counts from 1; the first step has the number 0.": lambda losses: int(np.argmin(losses))+1,
      "This is the last step; the loss had been lower before.": lambda losses: len(losses)-1})
 
-# %% ../../nbs/lessons/checks.ipynb #a76f2a04
+# %% ../../nbs/lessons/checks.ipynb #43cf28d2
 def _two_readers()->dict: # name -> guesses of a, guesses of b, labels
     "Guesses of two networks."
     rng, cases = np.random.default_rng(5), {}
@@ -464,7 +464,7 @@ def _two_readers()->dict: # name -> guesses of a, guesses of b, labels
         cases[name] = a, b, labels
     return cases
 
-# %% ../../nbs/lessons/checks.ipynb #733eecc8
+# %% ../../nbs/lessons/checks.ipynb #aec2a36c
 TASKS['accuracy'] = Task(
     lambda guesses, labels: (guesses==labels).mean(),
     lambda: {name: (a, labels) for name, (a, _, labels) in _two_readers().items()},
@@ -474,7 +474,7 @@ TASKS['accuracy'] = Task(
      "This is how many are wrong; the share that is right is asked for.": lambda guesses, labels: (guesses!=labels).sum(),
      "It says for each digit whether it is right; one number is asked for.": lambda guesses, labels: guesses==labels})
 
-# %% ../../nbs/lessons/checks.ipynb #9ea87dab
+# %% ../../nbs/lessons/checks.ipynb #ead79d5f
 TASKS['margin'] = Task(
     lambda p, n: 2*np.sqrt(p*(1-p)/n),
     lambda: {'90 % of 100 digits': (.9, 100), '90 % of 10,000 digits': (.9, 10_000), '50 % of 30 digits': (.5, 30),
@@ -489,7 +489,7 @@ TASKS['margin'] = Task(
      "This is in percentage points; a fraction is asked for.": lambda p, n: 200*np.sqrt(p*(1-p)/n)},
     rtol=.03) # 1.96 is right too
 
-# %% ../../nbs/lessons/checks.ipynb #3285a255
+# %% ../../nbs/lessons/checks.ipynb #2e2d750c
 TASKS['only_one'] = Task(
     lambda a, b, labels: (((a==labels)&(b!=labels)).sum(), ((b==labels)&(a!=labels)).sum()), _two_readers,
     {"The two are swapped: first the digits that only a reads.":
@@ -500,7 +500,7 @@ TASKS['only_one'] = Task(
          lambda a, b, labels: ((a!=labels).sum(), (b!=labels).sum()),
      "It counts where the guesses differ. Who of the two is right?": lambda a, b, labels: (a!=b).sum()})
 
-# %% ../../nbs/lessons/checks.ipynb #37e803f7
+# %% ../../nbs/lessons/checks.ipynb #aee82b56
 TASKS['lucky_winner'] = Task(
     lambda k: 1-.95**k,
     lambda: {'20 ideas': (20,), '1 idea': (1,), '5 ideas': (5,), '60 ideas': (60,)},
@@ -509,19 +509,19 @@ TASKS['lucky_winner'] = Task(
      "This is the chance that all ideas are lucky.": lambda k: .05**k,
      "This is the chance that not all ideas are lucky.": lambda k: 1-.05**k})
 
-# %% ../../nbs/lessons/checks.ipynb #8a2b0cde
+# %% ../../nbs/lessons/checks.ipynb #a7c68f95
 TASKS['top_accuracy'] = Task(
     .985, slips={"This is the share of wrong labels.": .015, "This is a percentage; a fraction is asked for.": 98.5,
                  "This is how many answers count as right; which share is that?": 9850,
                  "Where the label is wrong, the right answer counts as a mistake.": 1})
 
-# %% ../../nbs/lessons/checks.ipynb #68da8ae5
+# %% ../../nbs/lessons/checks.ipynb #9a17b41d
 def _base_rates()->dict: # name -> share, hit, false_alarm
     "Piles of letters."
     return {'the example of this page': (.01, .9, .05), 'a common thing': (.5, .9, .05), 'a rare thing': (.001, .99, .01),
             'a blind alarm': (.2, .3, .3)}
 
-# %% ../../nbs/lessons/checks.ipynb #6ba9bc29
+# %% ../../nbs/lessons/checks.ipynb #5f17d916
 TASKS['real_share'] = Task(
     lambda share, hit, false_alarm: share*hit/(share*hit+(1-share)*false_alarm), _base_rates,
     {"This is how many of the wanted are found. How many of the alarms are wanted?": lambda share, hit, false_alarm: hit,
@@ -534,7 +534,7 @@ TASKS['real_share'] = Task(
      "This is the share of alarms that are false.":
          lambda share, hit, false_alarm: (1-share)*false_alarm/(share*hit+(1-share)*false_alarm)})
 
-# %% ../../nbs/lessons/checks.ipynb #df443dee
+# %% ../../nbs/lessons/checks.ipynb #b2acaf9d
 def check(
     task:str,   # its name, one of `TASKS`
     answer:Any, # a pupil's function, or number
@@ -551,5 +551,5 @@ def check(
     except _Hint as hint: return Feedback(task, False, str(hint))
     return Feedback(task, True, text)
 
-# %% ../../nbs/lessons/checks.ipynb #5979c793
+# %% ../../nbs/lessons/checks.ipynb #e396c897
 add_docments(__name__)
