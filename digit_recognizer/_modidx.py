@@ -1572,6 +1572,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'digit_recognizer/lessons/checks.py'),
                                                  'digit_recognizer.lessons.checks._call': ( 'nbs/lessons/checks.html#_call',
                                                                                             'digit_recognizer/lessons/checks.py'),
+                                                 'digit_recognizer.lessons.checks._call_all': ( 'nbs/lessons/checks.html#_call_all',
+                                                                                                'digit_recognizer/lessons/checks.py'),
                                                  'digit_recognizer.lessons.checks._check_arguments': ( 'nbs/lessons/checks.html#_check_arguments',
                                                                                                        'digit_recognizer/lessons/checks.py'),
                                                  'digit_recognizer.lessons.checks._curves': ( 'nbs/lessons/checks.html#_curves',

@@ -26,7 +26,7 @@ class Blocked(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split('.')[0] in {blocked}: raise ModuleNotFoundError(f'{{name}} is not installed here', name=name)
 
-def offline(*args, **kwargs): raise OSError('there is no network here')
+def offline(*args, **kwargs): raise OSError('the network is off')
 
 sys.meta_path.insert(0, Blocked())
 socket.socket.connect = socket.getaddrinfo = socket.create_connection = offline
@@ -93,7 +93,7 @@ def test_a_lesson_runs_through_with_the_solutions(page):
 
 
 def test_an_error_in_a_cell_is_found():
-    with pytest.raises(AssertionError, match="there is no network here"):
+    with pytest.raises(AssertionError, match="the network is off"):
         feedback_of(["import socket", "socket.create_connection(('localhost', 1))"])
     with pytest.raises(AssertionError, match="keras is not installed here"):
         feedback_of(["import keras"])
@@ -120,32 +120,32 @@ def test_pages_are_small(page):
 WRONG = [  # task, what a pupil writes, words of the hint
     ("pixel", "pixel = 238", "not a function"),
     ("pixel", "def pixel(image, row, column): return image[column, row]", "swapped"),
-    ("pixel", "def pixel(image, row, column): return image[13, 9]", "same result for every input|right for the 7"),
+    ("pixel", "def pixel(image, row, column): return image[13, 9]", "right for the 7 of this page, but"),
     ("pixel", "def pixel(image, row, column): return 238", "same result for every input"),
     ("pixel", "def pixel(image, row): return image[row]", "3 arguments"),
     ("pixel", "def pixel(image, row, column): return image[row]", "whole row"),
-    ("pixel", "def pixel(image, row, column):\n    return image[row][28+column]", "line 2 .*IndexError"),
+    ("pixel", "def pixel(image, row, column):\n    return image[row][28+column]", "line 2 of its cell with IndexError"),
     ("pixel", "def pixel(image, row, column): return str(image[row, column])", "text"),
     ("pixel", "def pixel(image, row, column): image[row, column]", "return"),
     ("mean_ink", "def mean_ink(image): return image.sum()", "sum of all numbers"),
     ("mean_ink", "def mean_ink(image): return image.sum() / 784", "784"),
-    ("mean_ink", "def mean_ink(image): return int(image.mean())", "nearly|too small"),
+    ("mean_ink", "def mean_ink(image): return int(image.mean())", "too small"),
     ("mean_ink", "def mean_ink(image): return round(image.mean(), 1)", "rounded"),
     ("mean_ink", "def mean_ink(image): print(image.mean())", "prints"),
     ("mean_ink", "def mean_ink(image): return image.mean", "brackets"),
     ("mean_ink", "def mean_ink(image):\n    total = 0\n    for row in image:\n        for p in row: total += p\n    return total / image.size", "uint8"),
     ("mean_ink", "def mean_ink(image): return image[image > 0].mean()", "with ink"),
-    ("mean_ink", "def mean_ink(image):\n    for row in image: return row.mean()", "gives"),
+    ("mean_ink", "def mean_ink(image):\n    for row in image: return row.mean()", "inside a loop"),
     ("mean_ink", "def mean_ink(image): return imgae.mean()", "NameError.*spelt"),
-    ("mean_ink", "def mean_ink(image): return mean_ink(image)", "RecursionError|calls itself"),
+    ("mean_ink", "def mean_ink(image): return mean_ink(image)", "calls itself"),
     ("mean_ink", "def mean_ink(image): return 0 / 0", "ZeroDivisionError"),
-    ("mean_ink", "def mean_ink(image): return np.float64('nan')", "same result|NaN"),
-    ("mean_ink", "def mean_ink(image): return image.sum() / (image > 0).sum()", "NaN|with ink"),
+    ("mean_ink", "def mean_ink(image): return np.float64('nan')", "same result"),
+    ("mean_ink", "def mean_ink(image): return image.sum() / (image > 0).sum()", "with ink"),
     ("mirror", "def mirror(image): return image[::-1]", "upside down"),
     ("mirror", "def mirror(image): return image[::-1, ::-1]", "half round"),
     ("mirror", "def mirror(image): return image.T", "diagonal"),
     ("mirror", "def mirror(image):\n    image[:] = image[:, ::-1]\n    return image", "changes its argument `image`"),
-    ("mirror", "def mirror(image): return image[:, 27::-1]", "picture of 20 rows|expected"),
+    ("mirror", "def mirror(image): return image[:, 27::-1]", "For a picture of 20 rows"),
     ("mirror", "def mirror(image): return [row for row in image]", "unchanged"),
     ("add_ink", "def add_ink(image, amount): return image + amount", "200 \\+ 100 gives 44"),
     ("add_ink", "def add_ink(image, amount): return np.minimum(image + amount, 255)", "200 \\+ 100 gives 44"),
@@ -155,11 +155,11 @@ WRONG = [  # task, what a pupil writes, words of the hint
     ("guess", "def guess(image, templates): return 7", "same result"),
     ("guess", "def guess(image, templates): return min(distance(image, t) for t in templates)", "which template"),
     ("guess", "def guess(image, templates): return np.argmax([distance(image, t) for t in templates])", "fits worst"),
-    ("guess", "def guess(image, templates): return np.argmin([distance(image, templates[d]) for d in range(10)])", "IndexError"),
+    ("guess", "def guess(image, templates): return np.argmin([distance(image, templates[d]) for d in range(10)])", "For only four templates: It stops .*IndexError"),
     ("guess", "def guess(image, templates): return [np.argmin([distance(image, t) for t in templates])]", "expected one number"),
     ("scores", "def scores(pixels, weights, bias): return pixels @ weights", "bias is missing"),
     ("scores", "def scores(pixels, weights, bias): return weights @ pixels + bias", "ValueError.*shapes"),
-    ("scores", "def scores(pixels, weights, bias): return [2.5, .5]", "expected an array of shape \\(10,\\)|right for the example"),
+    ("scores", "def scores(pixels, weights, bias): return [2.5, .5]", "right for the example .*expected an array of shape \\(10,\\)"),
     ("scores", "def scores(pixels, weights, bias): return (pixels @ weights + bias).sum()", "expected an array"),
     ("softmax", "def softmax(scores): return scores / scores.sum()", "`np.exp` is missing"),
     ("softmax", "def softmax(scores): return np.exp(scores)", "sum to 1"),
@@ -174,7 +174,7 @@ WRONG = [  # task, what a pupil writes, words of the hint
     ("best_step", "def best_step(losses): return min(losses)", "at which step"),
     ("best_step", "def best_step(losses): return losses.index(min(losses)) + 1", "counts from 1"),
     ("best_step", "def best_step(losses):\n    losses.sort()\n    return 0", "changes its argument `losses`"),
-    ("best_step", "def best_step(losses):\n    i = 0\n    while losses[i+1] < losses[i]: i += 1\n    return i", "IndexError"),
+    ("best_step", "def best_step(losses):\n    i = 0\n    while losses[i+1] < losses[i]: i += 1\n    return i", "For a curve that still falls: It stops .*IndexError"),
     ("accuracy", "def accuracy(guesses, labels): return (guesses == labels).sum()", "how many"),
     ("accuracy", "def accuracy(guesses, labels): return guesses == labels", "each digit"),
     ("accuracy", "def accuracy(guesses, labels): return 100 * (guesses == labels).mean()", "percentage"),
@@ -249,7 +249,7 @@ def mutants(code):
         elif isinstance(node, ast.Compare):
             changed.ops = [swap[type(node.ops[0])]()]
         elif isinstance(node, ast.Constant):
-            changed.value = node.value + 1
+            changed.value = 2 * node.value + 1
         elif isinstance(node, ast.UnaryOp):
             changed.op = ast.UAdd()
         else:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SECONDS', 'TASKS', 'Feedback', 'Task', 'check']
 
-# %% ../../nbs/lessons/checks.ipynb #17252b68
+# %% ../../nbs/lessons/checks.ipynb #8ec30a93
 import ctypes
 import inspect
 import re
@@ -21,20 +21,20 @@ from io import StringIO
 from threading import Thread
 from typing import Any
 
-# %% ../../nbs/lessons/checks.ipynb #3b498381
+# %% ../../nbs/lessons/checks.ipynb #1c35418b
 import numpy as np
 
-# %% ../../nbs/lessons/checks.ipynb #fb71d383
+# %% ../../nbs/lessons/checks.ipynb #0dfe8ce1
 from ..core.cards import to_html
 from ..core.docments import add_docments
 from ..core.files import InputError
 from ..data import load_embedded, mean_digits
 
-# %% ../../nbs/lessons/checks.ipynb #06ca68c1
+# %% ../../nbs/lessons/checks.ipynb #c8ffff35
 _SAID = {True: ('✓', 'right', '#2e7d32'), False: ('✗', 'not right yet', '#c23616'), # mark, words, colour
          None: ('○', 'not answered yet', '#7f8fa6')}
 
-# %% ../../nbs/lessons/checks.ipynb #f7f3af6d
+# %% ../../nbs/lessons/checks.ipynb #457fbfce
 @dataclass(frozen=True)
 class Feedback:
     "What a check says of an answer."
@@ -52,22 +52,22 @@ class Feedback:
         return (f'<p style="border-left:4px solid {colour};padding-left:.6em">{mark} '
                 f'<strong>{to_html(self.task)}: {words}.</strong> {text}</p>')
 
-# %% ../../nbs/lessons/checks.ipynb #c3457db5
+# %% ../../nbs/lessons/checks.ipynb #d1b65114
 class _Hint(Exception):
     "An answer is wrong; the text is for the pupil."
 
-# %% ../../nbs/lessons/checks.ipynb #a5443aa9
+# %% ../../nbs/lessons/checks.ipynb #e19e3c0e
 class _Open(Exception):
     "An answer is still `...`."
 
-# %% ../../nbs/lessons/checks.ipynb #14cc0648
+# %% ../../nbs/lessons/checks.ipynb #f4f2650b
 class _TooLong(BaseException):
     "Is raised in a function that does not end; `except Exception` does not catch it."
 
-# %% ../../nbs/lessons/checks.ipynb #90c8795e
+# %% ../../nbs/lessons/checks.ipynb #f958d6e7
 SECONDS = 5. # that a function has for one input
 
-# %% ../../nbs/lessons/checks.ipynb #7dc005c0
+# %% ../../nbs/lessons/checks.ipynb #d9b3cbe4
 def _stop(
     thread:Thread, # that runs Python code
 ):
@@ -75,7 +75,7 @@ def _stop(
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TooLong))
     thread.join(1)
 
-# %% ../../nbs/lessons/checks.ipynb #fddf10c9
+# %% ../../nbs/lessons/checks.ipynb #26d4e836
 def _in_time(
     work:Callable, # takes nothing; its result is dropped
     seconds:float, # that it has
@@ -87,21 +87,23 @@ def _in_time(
     finally: # also where the pupil interrupts the kernel
         late = thread.is_alive()
         if late: _stop(thread)
-    if thread.is_alive(): raise _Hint("It does not end, and cannot be stopped. Restart the kernel (menu Kernel) "
-                                      "and look at its loops.")
+    if thread.is_alive():
+        raise _Hint("It does not end, and cannot be stopped. Restart the kernel (menu Kernel), "
+                    "and look at its loops.")
     if late: raise _Hint(f"It was stopped after {seconds:g} seconds. Does every loop in it end?")
 
-# %% ../../nbs/lessons/checks.ipynb #42beb61b
+# %% ../../nbs/lessons/checks.ipynb #79a24847
 _ADVICE = {'NameError': 'Is the name spelt right, and was its cell run?',
-           'IndexError': 'An index lies outside: a picture of 28 rows has the rows 0 to 27.',
-           'ZeroDivisionError': 'Something is divided by zero.', 'RecursionError': 'It calls itself without end.',
+           'IndexError': 'An index lies outside: of n things the first is number 0, the last n − 1.',
+           'ZeroDivisionError': 'Something is divided by zero.',
+           'RecursionError': 'It calls itself without end.',
            'SystemExit': 'Leave `exit()` out: it would end the whole notebook.',
            'ValueError': 'Look at the shapes: write `print(x.shape)` in your cell for each array.',
            'TypeError': 'Look at what each variable is: write `print(type(x))` in your cell.',
            'AttributeError': 'What kind of thing stands before the dot?',
            'OverflowError': 'A number is too large for its type: is it a `uint8`?'}
 
-# %% ../../nbs/lessons/checks.ipynb #afe0104a
+# %% ../../nbs/lessons/checks.ipynb #ab97d06c
 def _failure(
     function:Callable,   # of a pupil
     error:BaseException, # that it raised
@@ -111,9 +113,10 @@ def _failure(
     file = getattr(getattr(function, '__code__', None), 'co_filename', None)
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename==file]
     where, kind = f" in line {lines[-1]} of its cell" if lines else '', type(error).__name__
-    return f"It stops{where} with {kind}: {str(error)[:200]}. {_ADVICE.get(kind, '')}".strip()
+    said = f": {str(error)[:200]}" if str(error) else ''
+    return f"It stops{where} with {kind}{said}. {_ADVICE.get(kind, '')}".strip()
 
-# %% ../../nbs/lessons/checks.ipynb #a5fddb5a
+# %% ../../nbs/lessons/checks.ipynb #85cc2e36
 def _run(
     function:Callable, # of a pupil
     args:tuple,        # its arguments; it can change them
@@ -130,7 +133,7 @@ def _run(
     if 'error' in box: raise _Hint(_failure(function, box['error']))
     return box['value'], printed.getvalue()
 
-# %% ../../nbs/lessons/checks.ipynb #20c774a7
+# %% ../../nbs/lessons/checks.ipynb #20cd66e3
 def _numbers(
     value:Any, # what a pupil gave
 )->np.ndarray: # float, of any shape
@@ -141,10 +144,11 @@ def _numbers(
     try: array = np.asarray(value)
     except ValueError: raise _Hint("The rows of this list differ in length; numbers were expected.") from None
     if array.dtype==bool and not array.ndim: raise _Hint("This is True or False; a number was expected.")
-    if array.dtype.kind not in 'iufb': raise _Hint(f"This is a {type(value).__name__}; numbers were expected.")
+    if array.dtype.kind not in 'iufb':
+        raise _Hint(f"This is of the type {type(value).__name__}; numbers were expected.")
     return array.astype(float)
 
-# %% ../../nbs/lessons/checks.ipynb #65c22c84
+# %% ../../nbs/lessons/checks.ipynb #076d4cad
 def _equal(
     a:Any, # number or array
     b:Any, # number or array
@@ -154,7 +158,7 @@ def _equal(
     a, b = np.asarray(a, float), np.asarray(b, float)
     return a.shape==b.shape and np.allclose(a, b, rtol=rtol, atol=1e-6, equal_nan=True)
 
-# %% ../../nbs/lessons/checks.ipynb #d47111ab
+# %% ../../nbs/lessons/checks.ipynb #e0a0b407
 @dataclass(frozen=True)
 class Task:
     "How the answer to a task is judged."
@@ -168,7 +172,7 @@ class Task:
         "The arguments of the function that is asked for."
         return list(inspect.signature(self.truth).parameters)
 
-# %% ../../nbs/lessons/checks.ipynb #d6806fa1
+# %% ../../nbs/lessons/checks.ipynb #7544e0b2
 def _check_arguments(
     task:Task, # whose answer is a function
     answer:Any, # of a pupil
@@ -176,13 +180,14 @@ def _check_arguments(
     "Raise `_Hint` unless an answer is a function of the right number of arguments."
     wanted = ', '.join(task.arguments)
     if answer is ...: raise _Open
-    if not callable(answer): raise _Hint(f"This is a {type(answer).__name__}, not a function. Give the name of your "
-                                         "function to the check, without brackets behind it.")
+    if not callable(answer):
+        raise _Hint(f"This is of the type {type(answer).__name__}, not a function. Give the name of your "
+                    "function to the check, without brackets behind it.")
     try: inspect.signature(answer).bind(*task.arguments)
     except TypeError: raise _Hint(f"It must take {len(task.arguments)} arguments: ({wanted}).") from None
     except ValueError: pass # some functions of C have no signature
 
-# %% ../../nbs/lessons/checks.ipynb #57e09ad9
+# %% ../../nbs/lessons/checks.ipynb #42b1d900
 def _call(
     task:Task,     # whose answer is a function
     answer:Callable, # of a pupil
@@ -194,33 +199,51 @@ def _call(
     value, printed = _run(answer, given, seconds)
     for name, before, after in zip(task.arguments, args, given):
         if not _equal(before, after):
-            raise _Hint(f"It changes its argument `{name}`. Make a new array instead: others still need the old one.")
+            raise _Hint(f"It changes its argument `{name}`. Make a new array instead: others still need "
+                        "the old one.")
     if value is None and printed: raise _Hint("It prints its result and returns nothing. Write `return`.")
     if value is None: raise _Hint("It returns nothing (None). Is a `return` missing?")
     return _numbers(value)
 
-# %% ../../nbs/lessons/checks.ipynb #4a49ce55
+# %% ../../nbs/lessons/checks.ipynb #f265c590
+def _call_all(
+    task:Task,     # whose answer is a function
+    answer:Callable, # of a pupil
+    cases:dict,    # name -> arguments
+    seconds:float, # for each input
+)->list: # an array for each input
+    "What a pupil's function returns for all inputs."
+    got:list = []
+    for name, args in cases.items():
+        try: got.append(_call(task, answer, args, seconds))
+        except _Hint as hint:
+            if not got: raise
+            raise _Hint(f"For {name}: {hint}") from None
+    return got
+
+# %% ../../nbs/lessons/checks.ipynb #90273d23
 def _shape(
     array:np.ndarray, # of any shape
 )->str:
     "A shape in words."
     return f"an array of shape {array.shape}" if array.ndim else "one number"
 
-# %% ../../nbs/lessons/checks.ipynb #d42cedcd
+# %% ../../nbs/lessons/checks.ipynb #778a5618
 def _difference(
     got:np.ndarray,    # of a pupil
     wanted:np.ndarray, # the truth
 )->str: # after 'For this input it gives'
     "How an answer differs, without the right one."
     if got.shape!=wanted.shape: return f"{_shape(got)}, expected {_shape(wanted)}."
-    if not np.isfinite(got).all(): return "NaN or infinity: is something divided by zero, or too large for `exp`?"
+    if not np.isfinite(got).all():
+        return "NaN or infinity: is something divided by zero, or too large for `exp`?"
     if _equal(got, wanted, rtol=.02): return "nearly the right result. Is something rounded? Keep all digits."
     if not got.ndim: return f"{got:.5g}, which is too {'large' if got>wanted else 'small'}."
     wrong = ~np.isclose(got, wanted, rtol=1e-4)
     place = ', '.join(str(i) for i in np.argwhere(wrong)[0])
     return f"{wrong.sum()} of {wrong.size} numbers that are wrong, the first at [{place}]."
 
-# %% ../../nbs/lessons/checks.ipynb #be9fd7f9
+# %% ../../nbs/lessons/checks.ipynb #a7f0d6c6
 def _slip(
     task:Task,  # with slips
     cases:dict, # name -> arguments
@@ -233,7 +256,7 @@ def _slip(
             if all(_equal(g, slip(*args)) for g, args in zip(got, cases.values())): return hint
     return ''
 
-# %% ../../nbs/lessons/checks.ipynb #d3ad3667
+# %% ../../nbs/lessons/checks.ipynb #d489d985
 def _explain(
     task:Task,   # whose answer is wrong
     cases:dict,  # name -> arguments
@@ -246,11 +269,12 @@ def _explain(
     i = list(cases).index(wrong[0])
     if slip: return slip
     if got[i].shape==wanted[i].shape and all(_equal(g, got[0]) for g in got):
-        return f"It gives the same result for every input. Does it use its arguments ({', '.join(task.arguments)})?"
-    only = f"It is right for {first}, the page's own, but not for others. " if wrong[0]!=first else ''
+        names = ', '.join(task.arguments)
+        return f"It gives the same result for every input. Does it use its arguments ({names})?"
+    only = f"It is right for {first}, but not for others. " if wrong[0]!=first else ''
     return f"{only}For {wrong[0]} it gives {_difference(got[i], wanted[i])}"
 
-# %% ../../nbs/lessons/checks.ipynb #2d87fb39
+# %% ../../nbs/lessons/checks.ipynb #730cef9c
 def _judge_function(
     task:Task,   # whose answer is a function
     answer:Any,  # of a pupil
@@ -259,12 +283,13 @@ def _judge_function(
     "Try a pupil's function on all inputs; raises `_Hint` if it is wrong."
     _check_arguments(task, answer)
     cases:dict = task.cases() # type: ignore[misc]
-    got = [_call(task, answer, args, seconds) for args in cases.values()]
+    got = _call_all(task, answer, cases, seconds)
     wanted = [np.asarray(task.truth(*args), float) for args in cases.values()]
-    if all(_equal(g, w, task.rtol) for g, w in zip(got, wanted)): return f"It was tried on {len(cases)} inputs."
+    if all(_equal(g, w, task.rtol) for g, w in zip(got, wanted)):
+        return f"It was tried on {len(cases)} inputs."
     raise _Hint(_explain(task, cases, got, wanted))
 
-# %% ../../nbs/lessons/checks.ipynb #ee89b050
+# %% ../../nbs/lessons/checks.ipynb #974fc472
 def _judge_number(
     task:Task,  # whose answer is a number
     answer:Any, # of a pupil
@@ -277,60 +302,65 @@ def _judge_number(
         if _equal(number, slip): raise _Hint(hint)
     raise _Hint(f"Your answer is {_difference(number, truth)}")
 
-# %% ../../nbs/lessons/checks.ipynb #72c3c60a
+# %% ../../nbs/lessons/checks.ipynb #b9739aa9
 TASKS:dict[str, Task] = {} # name -> task; the cells below add them
 
-# %% ../../nbs/lessons/checks.ipynb #80764a7c
+# %% ../../nbs/lessons/checks.ipynb #545bfa64
 @cache
-def _some_digits()->tuple[np.ndarray, np.ndarray]: # images, uint8 (300, 28, 28); mean digits, float (10, 28, 28)
-    "Digits to try."
+def _some_digits()->tuple[np.ndarray, np.ndarray]: # uint8 (300, 28, 28); float (10, 28, 28)
+    "Digits to try, and mean digits."
     digits = load_embedded()
     return digits.x[:300].copy(), mean_digits(digits.x[:2000], digits.y[:2000])
 
-# %% ../../nbs/lessons/checks.ipynb #b83e7a5b
+# %% ../../nbs/lessons/checks.ipynb #9f0a826e
 def _pictures()->dict: # name -> uint8 image
     "Pictures to try; the first is that of the page."
     x, rng = _some_digits()[0], np.random.default_rng(0)
-    return {'the 7 of this page': x[3], 'another digit': x[7], 'an empty picture': np.zeros((28, 28), np.uint8),
+    return {'the 7 of this page': x[3], 'another digit': x[7],
+            'an empty picture': np.zeros((28, 28), np.uint8),
             'a picture full of ink': np.full((28, 28), 255, np.uint8),
             'a picture of random numbers': rng.integers(0, 256, (28, 28), dtype=np.uint8),
             'a picture of 20 rows and 30 columns': rng.integers(0, 256, (20, 30), dtype=np.uint8)}
 
-# %% ../../nbs/lessons/checks.ipynb #5934f6f4
+# %% ../../nbs/lessons/checks.ipynb #d06c7639
 def _with(
     *arguments:tuple, # after the picture, for each picture
 )->dict: # name -> arguments
     "Pictures with more arguments."
     return {name: (x, *more) for (name, x), more in zip(_pictures().items(), arguments)}
 
-# %% ../../nbs/lessons/checks.ipynb #22cbb8e6
+# %% ../../nbs/lessons/checks.ipynb #82dab3a1
 TASKS['pixel'] = Task(
     lambda image, row, column: image[row, column],
     lambda: _with((13, 9), (14, 12), (2, 3), (4, 5), (11, 17), (6, 19)),
-    {"Row and column are swapped: the row comes first, then the column.": lambda image, row, column: image[column, row],
+    {"Row and column are swapped: the row comes first, then the column.":
+         lambda image, row, column: image[column, row],
      "It counts from 1. Python counts from 0: the first row has the number 0.":
          lambda image, row, column: image[row-1, column-1],
      "It gives a whole row; which number of this row is asked for?": lambda image, row, column: image[row],
-     "It gives a whole column; which number of it is asked for?": lambda image, row, column: image[:, column]})
+     "It gives a whole column; which number of it is asked for?":
+         lambda image, row, column: image[:, column]})
 
-# %% ../../nbs/lessons/checks.ipynb #54aeb0f4
+# %% ../../nbs/lessons/checks.ipynb #43b91bfe
 TASKS['mean_ink'] = Task(
     lambda image: image.mean(),
     lambda: {name: (x,) for name, x in _pictures().items()},
     {"This is the sum of all numbers; the mean is asked for.": lambda image: image.sum(),
      "This divides by 784. A picture of another size has another number of pixels: use `image.size`.":
          lambda image: image.sum()/784,
-     "The sum is wrong. A `uint8` begins again at 0 after 255; use `image.sum()`, or `int(...)` of each number.":
+     "A `uint8` begins again at 0 after 255, so the sum is wrong. Use `image.sum()`, or `int` of each number.":
          lambda image: image.sum()%256/image.size,
      "This is the largest number; the mean is asked for.": lambda image: image.max(),
      "This is the median; the mean is asked for.": lambda image: np.median(image),
+     "Only the first row counts: a `return` inside a loop ends the loop.": lambda image: image[0].mean(),
      "This is the mean of each column; one number is asked for.": lambda image: image.mean(0),
      "This is the mean of each row; one number is asked for.": lambda image: image.mean(1),
      "This is the mean of the pixels with ink. Those without belong to the picture too.":
          lambda image: image[image>0].mean(),
-     "This is the share of pixels with ink; the mean of the numbers is asked for.": lambda image: (image>0).mean()})
+     "This is the share of pixels with ink; the mean of the numbers is asked for.":
+         lambda image: (image>0).mean()})
 
-# %% ../../nbs/lessons/checks.ipynb #9a0ba70d
+# %% ../../nbs/lessons/checks.ipynb #3e3cd25f
 TASKS['mirror'] = Task(
     lambda image: image[:, ::-1],
     lambda: {name: (x,) for name, x in _pictures().items()},
@@ -340,19 +370,21 @@ TASKS['mirror'] = Task(
      "It swaps rows and columns, which mirrors along the diagonal.": lambda image: image.T,
      "It gives the picture unchanged.": lambda image: image})
 
-# %% ../../nbs/lessons/checks.ipynb #a002ab8d
+# %% ../../nbs/lessons/checks.ipynb #7fd5be83
 TASKS['add_ink'] = Task(
     lambda image, amount: np.minimum(image.astype(int)+amount, 255),
     lambda: _with((100,), (1,), (30,), (40,), (255,), (0,)),
     {"Dark pixels become light: 200 + 100 gives 44, because a `uint8` begins again at 0 after 255. "
-     "Turn the picture into larger numbers before you add.": lambda image, amount: (image.astype(int)+amount)%256,
-     "Some numbers are above 255, and a pixel cannot hold them.": lambda image, amount: image.astype(int)+amount,
+     "Turn the picture into larger numbers before you add.":
+         lambda image, amount: (image.astype(int)+amount)%256,
+     "Some numbers are above 255, and a pixel cannot hold them.":
+         lambda image, amount: image.astype(int)+amount,
      "The limit is wrong: the largest number in a byte is 255.":
          lambda image, amount: np.minimum(image.astype(int)+amount, 256),
      "Only pixels with ink became darker; all pixels should.":
          lambda image, amount: np.where(image>0, np.minimum(image.astype(int)+amount, 255), 0)})
 
-# %% ../../nbs/lessons/checks.ipynb #15c3ddb9
+# %% ../../nbs/lessons/checks.ipynb #900b1dba
 def _distances(
     image:np.ndarray,     # one image
     templates:np.ndarray, # several
@@ -360,26 +392,28 @@ def _distances(
     "The mean squared difference from each template."
     return ((np.asarray(templates, float)-image)**2).mean((1, 2))
 
-# %% ../../nbs/lessons/checks.ipynb #fd9020f3
+# %% ../../nbs/lessons/checks.ipynb #56be4ee9
 def _template_cases()->dict: # name -> image, templates
     "Digits with templates in several orders."
     x, means = _some_digits()
-    return {'the 7 of this page': (x[3], means), 'another digit': (x[7], means), 'a third digit': (x[12], means),
-            'templates in another order': (x[3], means[::-1].copy()), 'only four templates': (x[12], means[6:].copy())}
+    return {'the 7 of this page': (x[3], means), 'another digit': (x[7], means),
+            'a third digit': (x[12], means), 'templates in another order': (x[3], means[::-1].copy()),
+            'only four templates': (x[12], means[6:].copy())}
 
-# %% ../../nbs/lessons/checks.ipynb #5e306143
+# %% ../../nbs/lessons/checks.ipynb #c2a72c94
 TASKS['guess'] = Task(
     lambda image, templates: _distances(image, templates).argmin(), _template_cases,
     {"It chooses the template that fits worst: a small distance is a good fit.":
          lambda image, templates: _distances(image, templates).argmax(),
-     "It gives the smallest distance; which template has it?": lambda image, templates: _distances(image, templates).min(),
+     "It gives the smallest distance; which template has it?":
+         lambda image, templates: _distances(image, templates).min(),
      "It counts from 1; the first template has the number 0.":
          lambda image, templates: _distances(image, templates).argmin()+1,
      "It gives all distances; which template has the smallest?": _distances,
      "It compares how much ink there is; compare the pixels one by one, with `distance`.":
          lambda image, templates: abs(templates.mean((1, 2))-image.mean()).argmin()})
 
-# %% ../../nbs/lessons/checks.ipynb #0c907bd1
+# %% ../../nbs/lessons/checks.ipynb #3cde32c2
 def _score_cases()->dict: # name -> pixels, weights, bias
     "Small networks, and one with 784 pixels."
     rng = np.random.default_rng(1)
@@ -388,7 +422,7 @@ def _score_cases()->dict: # name -> pixels, weights, bias
             (_some_digits()[0][3].ravel()/255, rng.normal(size=(784, 10)), rng.normal(size=10)),
             'four pixels and three classes': (rng.random(4), rng.normal(size=(4, 3)), rng.normal(size=3))}
 
-# %% ../../nbs/lessons/checks.ipynb #3417259d
+# %% ../../nbs/lessons/checks.ipynb #fe466117
 TASKS['scores'] = Task(
     lambda pixels, weights, bias: pixels@weights+bias, _score_cases,
     {"The bias is missing.": lambda pixels, weights, bias: pixels@weights,
@@ -398,53 +432,62 @@ TASKS['scores'] = Task(
      "The products are not added up yet: one score for each class is asked for.":
          lambda pixels, weights, bias: pixels[:, None]*weights+bias})
 
-# %% ../../nbs/lessons/checks.ipynb #7f09f572
+# %% ../../nbs/lessons/checks.ipynb #96508e63
 TASKS['softmax'] = Task(
     lambda scores: np.exp(scores)/np.exp(scores).sum(),
     lambda: {'the scores of this page': (np.array([2., 1., -1.]),), 'equal scores': (np.zeros(4),),
-             'ten scores': (np.random.default_rng(2).normal(size=10),), 'one high score': (np.array([0., 5., 0.]),)},
+             'ten scores': (np.random.default_rng(2).normal(size=10),),
+             'one high score': (np.array([0., 5., 0.]),)},
     {"The sum is right, but `np.exp` is missing: negative scores would give negative probabilities.":
          lambda scores: scores/scores.sum(),
      "The powers of e are there; now divide so that they sum to 1.": lambda scores: np.exp(scores),
      "It divides by the largest; then the sum is not 1.": lambda scores: np.exp(scores)/np.exp(scores).max(),
      "It divides by how many there are; then the sum is not 1.": lambda scores: np.exp(scores)/len(scores),
-     "It divides by `exp` of the sum; first raise, then add up.": lambda scores: np.exp(scores)/np.exp(scores.sum())})
+     "It divides by `exp` of the sum; first raise, then add up.":
+         lambda scores: np.exp(scores)/np.exp(scores.sum())})
 
-# %% ../../nbs/lessons/checks.ipynb #f6c6dcba
+# %% ../../nbs/lessons/checks.ipynb #3c635802
 TASKS['loss'] = Task(
     lambda proba, label: -np.log(proba[label]),
-    lambda: {'the example of this page': (np.array([.7, .2, .1]), 1), 'a right answer': (np.array([.9, .05, .05]), 0),
+    lambda: {'the example of this page': (np.array([.7, .2, .1]), 1),
+             'a right answer': (np.array([.9, .05, .05]), 0),
              'a confident mistake': (np.array([.001, .001, .998]), 1), 'ten classes': (np.full(10, .1), 7)},
     {"The sign is wrong: the logarithm of a number below 1 is negative, and a loss is not.":
          lambda proba, label: np.log(proba[label]),
-     "This is the logarithm to base 10; the natural one is `np.log`.": lambda proba, label: -np.log10(proba[label]),
-     "This is the logarithm to base 2; the natural one is `np.log`.": lambda proba, label: -np.log2(proba[label]),
+     "This is the logarithm to base 10; the natural one is `np.log`.":
+         lambda proba, label: -np.log10(proba[label]),
+     "This is the logarithm to base 2; the natural one is `np.log`.":
+         lambda proba, label: -np.log2(proba[label]),
      "The logarithm is missing.": lambda proba, label: 1-proba[label],
-     "This is the probability of the label; the loss is its negative logarithm.": lambda proba, label: proba[label],
-     "It takes the largest probability. The loss looks at that of the label.": lambda proba, label: -np.log(proba.max()),
+     "This is the probability of the label; the loss is its negative logarithm.":
+         lambda proba, label: proba[label],
+     "It takes the largest probability. The loss looks at that of the label.":
+         lambda proba, label: -np.log(proba.max()),
      "It gives a loss for every class. Only the label's counts.": lambda proba, label: -np.log(proba)})
 
-# %% ../../nbs/lessons/checks.ipynb #c7124693
+# %% ../../nbs/lessons/checks.ipynb #a7019bb8
 TASKS['step'] = Task(
     lambda weights, gradient, rate: weights-rate*gradient,
     lambda: {'the example of this page': (np.array([3., -1.]), np.array([2., -4.]), .1),
              'another learning rate': (np.array([3., -1.]), np.array([2., -4.]), .5),
              'many weights': (*np.random.default_rng(3).normal(size=(2, 784, 10)), .2)},
-    {"It walks uphill: against the gradient the loss falls.": lambda weights, gradient, rate: weights+rate*gradient,
+    {"It walks uphill: against the gradient the loss falls.":
+         lambda weights, gradient, rate: weights+rate*gradient,
      "The learning rate is not used.": lambda weights, gradient, rate: weights-gradient,
      "This is only the change; the new weights are asked for.": lambda weights, gradient, rate: rate*gradient,
      "This is only the change, not the new weights.": lambda weights, gradient, rate: -rate*gradient,
      "It divides by the learning rate; a small rate should make a small step.":
          lambda weights, gradient, rate: weights-gradient/rate})
 
-# %% ../../nbs/lessons/checks.ipynb #598aba5d
+# %% ../../nbs/lessons/checks.ipynb #de77b38c
 def _curves()->dict: # name -> list of losses
     "Validation losses, one for each step."
     rng = np.random.default_rng(4)
-    return {'the losses of this page': ([2.3, 1.4, 1.1, 1.0, 1.2, 1.5],), 'a curve that still falls': ([3., 2., 1.5, 1.2],),
+    return {'the losses of this page': ([2.3, 1.4, 1.1, 1.0, 1.2, 1.5],),
+            'a curve that still falls': ([3., 2., 1.5, 1.2],),
             'a curve that only rises': ([1., 2., 3.],), 'a long curve': (rng.random(60).tolist(),)}
 
-# %% ../../nbs/lessons/checks.ipynb #0ab4b3d3
+# %% ../../nbs/lessons/checks.ipynb #1320a1a8
 TASKS['best_step'] = Task(
     lambda losses: int(np.argmin(losses)), _curves,
     {"This is the smallest loss; at which step is it?": min,
@@ -453,32 +496,37 @@ TASKS['best_step'] = Task(
      "It counts from 1; the first step has the number 0.": lambda losses: int(np.argmin(losses))+1,
      "This is the last step; the loss had been lower before.": lambda losses: len(losses)-1})
 
-# %% ../../nbs/lessons/checks.ipynb #43cf28d2
+# %% ../../nbs/lessons/checks.ipynb #96a6f043
 def _two_readers()->dict: # name -> guesses of a, guesses of b, labels
     "Guesses of two networks."
     rng, cases = np.random.default_rng(5), {}
-    cases['the example of this page'] = np.array([1, 2, 3, 4, 5]), np.array([1, 2, 3, 0, 6]), np.array([1, 2, 0, 4, 6])
+    page = [1, 2, 3, 4, 5], [1, 2, 3, 0, 6], [1, 2, 0, 4, 6]
+    cases['the example of this page'] = tuple(map(np.array, page))
     for name, n, errors in (('200 digits', 200, (.1, .3)), ('40 digits', 40, (.5, .2))):
         labels = rng.integers(0, 10, n)
         a, b = (np.where(rng.random(n)<e, (labels+1)%10, labels) for e in errors)
         cases[name] = a, b, labels
     return cases
 
-# %% ../../nbs/lessons/checks.ipynb #aec2a36c
+# %% ../../nbs/lessons/checks.ipynb #f55ac10e
 TASKS['accuracy'] = Task(
     lambda guesses, labels: (guesses==labels).mean(),
     lambda: {name: (a, labels) for name, (a, _, labels) in _two_readers().items()},
     {"This is how many are right; which share is that?": lambda guesses, labels: (guesses==labels).sum(),
-     "This is a percentage; a fraction between 0 and 1 is asked for.": lambda guesses, labels: 100*(guesses==labels).mean(),
+     "This is a percentage; a fraction between 0 and 1 is asked for.":
+         lambda guesses, labels: 100*(guesses==labels).mean(),
      "This is the share of mistakes.": lambda guesses, labels: (guesses!=labels).mean(),
-     "This is how many are wrong; the share that is right is asked for.": lambda guesses, labels: (guesses!=labels).sum(),
-     "It says for each digit whether it is right; one number is asked for.": lambda guesses, labels: guesses==labels})
+     "This is how many are wrong; the share that is right is asked for.":
+         lambda guesses, labels: (guesses!=labels).sum(),
+     "It says for each digit whether it is right; one number is asked for.":
+         lambda guesses, labels: guesses==labels})
 
-# %% ../../nbs/lessons/checks.ipynb #ead79d5f
+# %% ../../nbs/lessons/checks.ipynb #737a4e6f
 TASKS['margin'] = Task(
     lambda p, n: 2*np.sqrt(p*(1-p)/n),
-    lambda: {'90 % of 100 digits': (.9, 100), '90 % of 10,000 digits': (.9, 10_000), '50 % of 30 digits': (.5, 30),
-             '99 % of 1,000 digits': (.99, 1000), 'all of 50 digits': (1., 50)},
+    lambda: {'90 % of 100 digits': (.9, 100), '90 % of 10,000 digits': (.9, 10_000),
+             '50 % of 30 digits': (.5, 30), '99 % of 1,000 digits': (.99, 1000),
+             'all of 50 digits': (1., 50)},
     {"The factor 2 is missing.": lambda p, n: np.sqrt(p*(1-p)/n),
      "The square root is missing.": lambda p, n: 2*p*(1-p)/n,
      "n is not used: more digits should make the margin smaller.": lambda p, n: 2*np.sqrt(p*(1-p)),
@@ -489,7 +537,7 @@ TASKS['margin'] = Task(
      "This is in percentage points; a fraction is asked for.": lambda p, n: 200*np.sqrt(p*(1-p)/n)},
     rtol=.03) # 1.96 is right too
 
-# %% ../../nbs/lessons/checks.ipynb #2e2d750c
+# %% ../../nbs/lessons/checks.ipynb #f5c958c7
 TASKS['only_one'] = Task(
     lambda a, b, labels: (((a==labels)&(b!=labels)).sum(), ((b==labels)&(a!=labels)).sum()), _two_readers,
     {"The two are swapped: first the digits that only a reads.":
@@ -500,7 +548,7 @@ TASKS['only_one'] = Task(
          lambda a, b, labels: ((a!=labels).sum(), (b!=labels).sum()),
      "It counts where the guesses differ. Who of the two is right?": lambda a, b, labels: (a!=b).sum()})
 
-# %% ../../nbs/lessons/checks.ipynb #aee82b56
+# %% ../../nbs/lessons/checks.ipynb #1ed6424c
 TASKS['lucky_winner'] = Task(
     lambda k: 1-.95**k,
     lambda: {'20 ideas': (20,), '1 idea': (1,), '5 ideas': (5,), '60 ideas': (60,)},
@@ -509,32 +557,35 @@ TASKS['lucky_winner'] = Task(
      "This is the chance that all ideas are lucky.": lambda k: .05**k,
      "This is the chance that not all ideas are lucky.": lambda k: 1-.05**k})
 
-# %% ../../nbs/lessons/checks.ipynb #a7c68f95
+# %% ../../nbs/lessons/checks.ipynb #e15a179f
 TASKS['top_accuracy'] = Task(
-    .985, slips={"This is the share of wrong labels.": .015, "This is a percentage; a fraction is asked for.": 98.5,
+    .985, slips={"This is the share of wrong labels.": .015,
+                 "This is a percentage; a fraction is asked for.": 98.5,
                  "This is how many answers count as right; which share is that?": 9850,
                  "Where the label is wrong, the right answer counts as a mistake.": 1})
 
-# %% ../../nbs/lessons/checks.ipynb #9a17b41d
+# %% ../../nbs/lessons/checks.ipynb #798e082d
 def _base_rates()->dict: # name -> share, hit, false_alarm
-    "Piles of letters."
-    return {'the example of this page': (.01, .9, .05), 'a common thing': (.5, .9, .05), 'a rare thing': (.001, .99, .01),
-            'a blind alarm': (.2, .3, .3)}
+    "How frequent the thing is, and two rates of a network."
+    return {'the example of this page': (.01, .9, .05), 'a common thing': (.5, .9, .05),
+            'a rare thing': (.001, .99, .01), 'a blind alarm': (.2, .3, .3)}
 
-# %% ../../nbs/lessons/checks.ipynb #5f17d916
+# %% ../../nbs/lessons/checks.ipynb #15643260
 TASKS['real_share'] = Task(
     lambda share, hit, false_alarm: share*hit/(share*hit+(1-share)*false_alarm), _base_rates,
-    {"This is how many of the wanted are found. How many of the alarms are wanted?": lambda share, hit, false_alarm: hit,
-     "These are the right alarms among all letters; divide by all alarms.": lambda share, hit, false_alarm: share*hit,
+    {"This is how many of the wanted are found. How many of the alarms are wanted?":
+         lambda share, hit, false_alarm: hit,
+     "These are the right alarms among all cheques; divide by all alarms.":
+         lambda share, hit, false_alarm: share*hit,
      "These are all alarms; which share of them is right?":
          lambda share, hit, false_alarm: share*hit+(1-share)*false_alarm,
-     "False alarms come only from the other letters, and those are the share 1 − share.":
+     "False alarms come only from genuine cheques, and those are the share 1 − share.":
          lambda share, hit, false_alarm: share*hit/(share*hit+false_alarm),
      "It does not use how rare the thing is.": lambda share, hit, false_alarm: hit/(hit+false_alarm),
      "This is the share of alarms that are false.":
          lambda share, hit, false_alarm: (1-share)*false_alarm/(share*hit+(1-share)*false_alarm)})
 
-# %% ../../nbs/lessons/checks.ipynb #b2acaf9d
+# %% ../../nbs/lessons/checks.ipynb #6c2a3d0d
 def check(
     task:str,   # its name, one of `TASKS`
     answer:Any, # a pupil's function, or number
@@ -543,7 +594,7 @@ def check(
     "What is to be said of an answer; raises `InputError` only for a task that does not exist."
     if task not in TASKS:
         near = get_close_matches(str(task), TASKS, 1)
-        raise InputError(f"check: there is no task {task!r}; " + (f"did you mean {near[0]!r}?" if near
+        raise InputError(f"check: the task {task!r} does not exist; " + (f"did you mean {near[0]!r}?" if near
                          else f"expected one of {', '.join(TASKS)}"))
     known = TASKS[task]
     try: text = _judge_function(known, answer, seconds) if known.cases else _judge_number(known, answer)
@@ -551,5 +602,5 @@ def check(
     except _Hint as hint: return Feedback(task, False, str(hint))
     return Feedback(task, True, text)
 
-# %% ../../nbs/lessons/checks.ipynb #e396c897
+# %% ../../nbs/lessons/checks.ipynb #7321e5ae
 add_docments(__name__)
