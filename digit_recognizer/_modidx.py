@@ -1618,6 +1618,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'digit_recognizer/lessons/checks.py'),
                                                  'digit_recognizer.lessons.checks.check': ( 'nbs/lessons/checks.html#check',
                                                                                             'digit_recognizer/lessons/checks.py')},
+            'digit_recognizer.lessons.drawing': { 'digit_recognizer.lessons.drawing.plot_lines': ( 'nbs/lessons/drawing.html#plot_lines',
+                                                                                                   'digit_recognizer/lessons/drawing.py')},
             'digit_recognizer.model': { 'digit_recognizer.model._conv': ('nbs/model.html#_conv', 'digit_recognizer/model.py'),
                                         'digit_recognizer.model._seeds': ('nbs/model.html#_seeds', 'digit_recognizer/model.py'),
                                         'digit_recognizer.model.build': ('nbs/model.html#build', 'digit_recognizer/model.py'),
