@@ -5,17 +5,17 @@
 # %% auto #0
 __all__ = ['plot_lines']
 
-# %% ../../nbs/lessons/drawing.ipynb #fdb67548
+# %% ../../nbs/lessons/drawing.ipynb #b45fe2bd
 from collections.abc import Sequence
 from typing import Any
 
-# %% ../../nbs/lessons/drawing.ipynb #d973d3e0
+# %% ../../nbs/lessons/drawing.ipynb #98263b26
 from ..core.docments import add_docments
 
-# %% ../../nbs/lessons/drawing.ipynb #c4d5e3b9
+# %% ../../nbs/lessons/drawing.ipynb #8135983f
 _COLOURS = '#192a56', '#c23616', '#7f8fa6', '#b8c0cc' # dark blue, red, grey, light grey
 
-# %% ../../nbs/lessons/drawing.ipynb #c80d43b4
+# %% ../../nbs/lessons/drawing.ipynb #73d4a626
 def plot_lines(
     table:Any, # DataFrame: each column a line, the index along the x axis; no more than four columns
     x:str,     # title of the x axis
@@ -34,5 +34,5 @@ def plot_lines(
     fig.update_xaxes(title_text=x).update_yaxes(title_text=y, tickformat='.0%' if percent else None)
     return fig.update_layout(legend=dict(orientation='h', y=-.25))
 
-# %% ../../nbs/lessons/drawing.ipynb #29031c47
+# %% ../../nbs/lessons/drawing.ipynb #e2febebb
 add_docments(__name__)
