@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SECONDS', 'TASKS', 'Feedback', 'Task', 'check']
 
-# %% ../../nbs/lessons/checks.ipynb #588e5b88
+# %% ../../nbs/lessons/checks.ipynb #a5abd26b
 import ctypes
 import inspect
 import re
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,20 +21,20 @@ from io import StringIO
 from threading import Thread
 from typing import Any
 
-# %% ../../nbs/lessons/checks.ipynb #eff56323
+# %% ../../nbs/lessons/checks.ipynb #f9ba49ed
 import numpy as np
 
-# %% ../../nbs/lessons/checks.ipynb #4ce41ce5
+# %% ../../nbs/lessons/checks.ipynb #c0f8e07c
 from ..core.cards import to_html
 from ..core.docments import add_docments
 from ..core.files import InputError
 from ..data import load_embedded, mean_digits
 
-# %% ../../nbs/lessons/checks.ipynb #d7f699f4
+# %% ../../nbs/lessons/checks.ipynb #634d14cd
 _SAID = {True: ('✓', 'right', '#2e7d32'), False: ('✗', 'not right yet', '#c23616'), # mark, words, colour
          None: ('○', 'not answered yet', '#7f8fa6')}
 
-# %% ../../nbs/lessons/checks.ipynb #4cb5eae8
+# %% ../../nbs/lessons/checks.ipynb #4d48e2ae
 @dataclass(frozen=True)
 class Feedback:
     "What a check says of an answer."
@@ -52,22 +52,22 @@ class Feedback:
         return (f'<p style="border-left:4px solid {colour};padding-left:.6em">{mark} '
                 f'<strong>{to_html(self.task)}: {words}.</strong> {text}</p>')
 
-# %% ../../nbs/lessons/checks.ipynb #935d001f
+# %% ../../nbs/lessons/checks.ipynb #b172ec09
 class _Hint(Exception):
     "An answer is wrong; the text is for the pupil."
 
-# %% ../../nbs/lessons/checks.ipynb #b2fb8ce7
+# %% ../../nbs/lessons/checks.ipynb #77cfbddb
 class _Open(Exception):
     "An answer is still `...`."
 
-# %% ../../nbs/lessons/checks.ipynb #5d165395
+# %% ../../nbs/lessons/checks.ipynb #9751149b
 class _TooLong(BaseException):
     "Is raised in a function that does not end; `except Exception` does not catch it."
 
-# %% ../../nbs/lessons/checks.ipynb #6362ae2d
+# %% ../../nbs/lessons/checks.ipynb #20b9f1cb
 SECONDS = 5. # that a function has for one input
 
-# %% ../../nbs/lessons/checks.ipynb #bc4c3230
+# %% ../../nbs/lessons/checks.ipynb #f647c3d4
 def _stop(
     thread:Thread, # that runs Python code
 ):
@@ -75,13 +75,15 @@ def _stop(
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(_TooLong))
     thread.join(1)
 
-# %% ../../nbs/lessons/checks.ipynb #470579b7
+# %% ../../nbs/lessons/checks.ipynb #cf3a495a
 def _in_time(
     work:Callable, # takes nothing; its result is dropped
     seconds:float, # that it has
 ):
     "Run a function in a thread; raises `_Hint` if it does not end in time."
-    thread = Thread(target=work, daemon=True)
+    def quiet():
+        with suppress(_TooLong): work()
+    thread = Thread(target=quiet, daemon=True)
     thread.start()
     try: thread.join(seconds)
     finally: # also where the pupil interrupts the kernel
@@ -92,7 +94,7 @@ def _in_time(
                     "and look at its loops.")
     if late: raise _Hint(f"It was stopped after {seconds:g} seconds. Does every loop in it end?")
 
-# %% ../../nbs/lessons/checks.ipynb #242f920e
+# %% ../../nbs/lessons/checks.ipynb #72bd19dd
 _ADVICE = {'NameError': 'Is the name spelt right, and was its cell run?',
            'IndexError': 'An index lies outside: of n things the first is number 0, the last n − 1.',
            'ZeroDivisionError': 'Something is divided by zero.',
@@ -103,7 +105,7 @@ _ADVICE = {'NameError': 'Is the name spelt right, and was its cell run?',
            'AttributeError': 'What kind of thing stands before the dot?',
            'OverflowError': 'A number is too large for its type: is it a `uint8`?'}
 
-# %% ../../nbs/lessons/checks.ipynb #6d4f9d39
+# %% ../../nbs/lessons/checks.ipynb #2b35ac28
 def _failure(
     function:Callable,   # of a pupil
     error:BaseException, # that it raised
@@ -116,7 +118,7 @@ def _failure(
     said = f": {str(error)[:200].rstrip('.')}" if str(error) else ''
     return f"It stops{where} with {kind}{said}. {_ADVICE.get(kind, '')}".strip()
 
-# %% ../../nbs/lessons/checks.ipynb #4d35c882
+# %% ../../nbs/lessons/checks.ipynb #67823bdf
 def _run(
     function:Callable, # of a pupil
     args:tuple,        # its arguments; it can change them
@@ -133,7 +135,7 @@ def _run(
     if 'error' in box: raise _Hint(_failure(function, box['error']))
     return box['value'], printed.getvalue()
 
-# %% ../../nbs/lessons/checks.ipynb #a7a7b7e7
+# %% ../../nbs/lessons/checks.ipynb #3c0963a6
 def _numbers(
     value:Any, # what a pupil gave
 )->np.ndarray: # float, of any shape
@@ -148,7 +150,7 @@ def _numbers(
         raise _Hint(f"This is of the type {type(value).__name__}; numbers were expected.")
     return array.astype(float)
 
-# %% ../../nbs/lessons/checks.ipynb #1ae60bd0
+# %% ../../nbs/lessons/checks.ipynb #25d6b3ef
 def _equal(
     a:Any, # number or array
     b:Any, # number or array
@@ -158,7 +160,7 @@ def _equal(
     a, b = np.asarray(a, float), np.asarray(b, float)
     return a.shape==b.shape and np.allclose(a, b, rtol=rtol, atol=1e-6, equal_nan=True)
 
-# %% ../../nbs/lessons/checks.ipynb #c8d4b8ba
+# %% ../../nbs/lessons/checks.ipynb #e49c1d82
 @dataclass(frozen=True)
 class Task:
     "How the answer to a task is judged."
@@ -172,7 +174,7 @@ class Task:
         "The arguments of the function that is asked for."
         return list(inspect.signature(self.truth).parameters)
 
-# %% ../../nbs/lessons/checks.ipynb #e2ea8b6b
+# %% ../../nbs/lessons/checks.ipynb #f7ce8942
 def _check_arguments(
     task:Task, # whose answer is a function
     answer:Any, # of a pupil
@@ -187,7 +189,7 @@ def _check_arguments(
     except TypeError: raise _Hint(f"It must take {len(task.arguments)} arguments: ({wanted}).") from None
     except ValueError: pass # some functions of C have no signature
 
-# %% ../../nbs/lessons/checks.ipynb #db120ad8
+# %% ../../nbs/lessons/checks.ipynb #92122334
 def _call(
     task:Task,     # whose answer is a function
     answer:Callable, # of a pupil
@@ -205,7 +207,7 @@ def _call(
     if value is None: raise _Hint("It returns nothing (None). Is a `return` missing?")
     return _numbers(value)
 
-# %% ../../nbs/lessons/checks.ipynb #fcf08ce7
+# %% ../../nbs/lessons/checks.ipynb #196282ec
 def _call_all(
     task:Task,     # whose answer is a function
     answer:Callable, # of a pupil
@@ -221,14 +223,14 @@ def _call_all(
             raise _Hint(f"For {name}: {hint}") from None
     return got
 
-# %% ../../nbs/lessons/checks.ipynb #893ed6a5
+# %% ../../nbs/lessons/checks.ipynb #9fd1f0b0
 def _shape(
     array:np.ndarray, # of any shape
 )->str:
     "A shape in words."
     return f"an array of shape {array.shape}" if array.ndim else "one number"
 
-# %% ../../nbs/lessons/checks.ipynb #6cbfb092
+# %% ../../nbs/lessons/checks.ipynb #8c3ff7e2
 def _difference(
     got:np.ndarray,    # of a pupil
     wanted:np.ndarray, # the truth
@@ -243,7 +245,7 @@ def _difference(
     place = ', '.join(str(i) for i in np.argwhere(wrong)[0])
     return f"{wrong.sum()} of {wrong.size} numbers that are wrong, the first at [{place}]."
 
-# %% ../../nbs/lessons/checks.ipynb #56df45c9
+# %% ../../nbs/lessons/checks.ipynb #ff574fdd
 def _slip(
     task:Task,  # with slips
     cases:dict, # name -> arguments
@@ -256,7 +258,7 @@ def _slip(
             if all(_equal(g, slip(*args)) for g, args in zip(got, cases.values())): return hint
     return ''
 
-# %% ../../nbs/lessons/checks.ipynb #b24ff29a
+# %% ../../nbs/lessons/checks.ipynb #0981d6ab
 def _explain(
     task:Task,   # whose answer is wrong
     cases:dict,  # name -> arguments
@@ -274,7 +276,7 @@ def _explain(
     only = f"It is right for {first}, but not for others. " if wrong[0]!=first else ''
     return f"{only}For {wrong[0]} it gives {_difference(got[i], wanted[i])}"
 
-# %% ../../nbs/lessons/checks.ipynb #8dde2fbe
+# %% ../../nbs/lessons/checks.ipynb #36ee27c3
 def _judge_function(
     task:Task,   # whose answer is a function
     answer:Any,  # of a pupil
@@ -289,7 +291,7 @@ def _judge_function(
         return f"It was tried on {len(cases)} inputs."
     raise _Hint(_explain(task, cases, got, wanted))
 
-# %% ../../nbs/lessons/checks.ipynb #de7f3891
+# %% ../../nbs/lessons/checks.ipynb #29265aab
 def _judge_number(
     task:Task,  # whose answer is a number
     answer:Any, # of a pupil
@@ -302,17 +304,17 @@ def _judge_number(
         if _equal(number, slip): raise _Hint(hint)
     raise _Hint(f"Your answer is {_difference(number, truth)}")
 
-# %% ../../nbs/lessons/checks.ipynb #baafa7f7
+# %% ../../nbs/lessons/checks.ipynb #a12bdcd4
 TASKS:dict[str, Task] = {} # name -> task; the cells below add them
 
-# %% ../../nbs/lessons/checks.ipynb #aa469cde
+# %% ../../nbs/lessons/checks.ipynb #06c86fbc
 @cache
 def _some_digits()->tuple[np.ndarray, np.ndarray]: # uint8 (300, 28, 28); float (10, 28, 28)
     "Digits to try, and mean digits."
     digits = load_embedded()
     return digits.x[:300].copy(), mean_digits(digits.x[:2000], digits.y[:2000])
 
-# %% ../../nbs/lessons/checks.ipynb #4e414e1f
+# %% ../../nbs/lessons/checks.ipynb #a0bb7307
 def _pictures()->dict: # name -> uint8 image
     "Pictures to try; the first is that of the page."
     x, rng = _some_digits()[0], np.random.default_rng(0)
@@ -322,14 +324,14 @@ def _pictures()->dict: # name -> uint8 image
             'a picture of random numbers': rng.integers(0, 256, (28, 28), dtype=np.uint8),
             'a picture of 20 rows and 30 columns': rng.integers(0, 256, (20, 30), dtype=np.uint8)}
 
-# %% ../../nbs/lessons/checks.ipynb #8b9711da
+# %% ../../nbs/lessons/checks.ipynb #cc41d3c9
 def _with(
     *arguments:tuple, # after the picture, for each picture
 )->dict: # name -> arguments
     "Pictures with more arguments."
     return {name: (x, *more) for (name, x), more in zip(_pictures().items(), arguments)}
 
-# %% ../../nbs/lessons/checks.ipynb #1110e181
+# %% ../../nbs/lessons/checks.ipynb #28925810
 TASKS['pixel'] = Task(
     lambda image, row, column: image[row, column],
     lambda: _with((13, 9), (14, 12), (2, 3), (4, 5), (11, 17), (6, 19)),
@@ -341,7 +343,7 @@ TASKS['pixel'] = Task(
      "It gives a whole column; which number of it is asked for?":
          lambda image, row, column: image[:, column]})
 
-# %% ../../nbs/lessons/checks.ipynb #c3f1ef2e
+# %% ../../nbs/lessons/checks.ipynb #1996f8e0
 TASKS['mean_ink'] = Task(
     lambda image: image.mean(),
     lambda: {name: (x,) for name, x in _pictures().items()},
@@ -360,7 +362,7 @@ TASKS['mean_ink'] = Task(
      "This is the share of pixels with ink; the mean of the numbers is asked for.":
          lambda image: (image>0).mean()})
 
-# %% ../../nbs/lessons/checks.ipynb #c702d4bc
+# %% ../../nbs/lessons/checks.ipynb #41903e16
 TASKS['mirror'] = Task(
     lambda image: image[:, ::-1],
     lambda: {name: (x,) for name, x in _pictures().items()},
@@ -370,7 +372,7 @@ TASKS['mirror'] = Task(
      "It swaps rows and columns, which mirrors along the diagonal.": lambda image: image.T,
      "It gives the picture unchanged.": lambda image: image})
 
-# %% ../../nbs/lessons/checks.ipynb #41753976
+# %% ../../nbs/lessons/checks.ipynb #c6316c95
 TASKS['add_ink'] = Task(
     lambda image, amount: np.minimum(image.astype(int)+amount, 255),
     lambda: _with((100,), (1,), (30,), (40,), (255,), (0,)),
@@ -384,7 +386,7 @@ TASKS['add_ink'] = Task(
      "Only pixels with ink became darker; all pixels should.":
          lambda image, amount: np.where(image>0, np.minimum(image.astype(int)+amount, 255), 0)})
 
-# %% ../../nbs/lessons/checks.ipynb #58a63103
+# %% ../../nbs/lessons/checks.ipynb #31fc5bf0
 def _distances(
     image:np.ndarray,     # one image
     templates:np.ndarray, # several
@@ -392,7 +394,7 @@ def _distances(
     "The mean squared difference from each template."
     return ((np.asarray(templates, float)-image)**2).mean((1, 2))
 
-# %% ../../nbs/lessons/checks.ipynb #c97a9cee
+# %% ../../nbs/lessons/checks.ipynb #23730992
 def _template_cases()->dict: # name -> image, templates
     "Digits with templates in several orders."
     x, means = _some_digits()
@@ -400,7 +402,7 @@ def _template_cases()->dict: # name -> image, templates
             'a third digit': (x[12], means), 'templates in another order': (x[3], means[::-1].copy()),
             'only four templates': (x[12], means[6:].copy())}
 
-# %% ../../nbs/lessons/checks.ipynb #1eb46e44
+# %% ../../nbs/lessons/checks.ipynb #f0104fbb
 TASKS['guess'] = Task(
     lambda image, templates: _distances(image, templates).argmin(), _template_cases,
     {"It chooses the template that fits worst: a small distance is a good fit.":
@@ -413,7 +415,7 @@ TASKS['guess'] = Task(
      "It compares how much ink there is; compare the pixels one by one, with `distance`.":
          lambda image, templates: abs(templates.mean((1, 2))-image.mean()).argmin()})
 
-# %% ../../nbs/lessons/checks.ipynb #2e98c8f8
+# %% ../../nbs/lessons/checks.ipynb #9eed2e43
 def _score_cases()->dict: # name -> pixels, weights, bias
     "Small networks, and one with 784 pixels."
     rng = np.random.default_rng(1)
@@ -422,7 +424,7 @@ def _score_cases()->dict: # name -> pixels, weights, bias
             (_some_digits()[0][3].ravel()/255, rng.normal(size=(784, 10)), rng.normal(size=10)),
             'four pixels and three classes': (rng.random(4), rng.normal(size=(4, 3)), rng.normal(size=3))}
 
-# %% ../../nbs/lessons/checks.ipynb #36698062
+# %% ../../nbs/lessons/checks.ipynb #133bfe61
 TASKS['scores'] = Task(
     lambda pixels, weights, bias: pixels@weights+bias, _score_cases,
     {"The bias is missing.": lambda pixels, weights, bias: pixels@weights,
@@ -432,7 +434,7 @@ TASKS['scores'] = Task(
      "The products are not added up yet: one score for each class is asked for.":
          lambda pixels, weights, bias: pixels[:, None]*weights+bias})
 
-# %% ../../nbs/lessons/checks.ipynb #2cb73a81
+# %% ../../nbs/lessons/checks.ipynb #1ee36f67
 TASKS['softmax'] = Task(
     lambda scores: np.exp(scores)/np.exp(scores).sum(),
     lambda: {'the scores of this page': (np.array([2., 1., -1.]),), 'equal scores': (np.zeros(4),),
@@ -446,7 +448,7 @@ TASKS['softmax'] = Task(
      "It divides by `exp` of the sum; first raise, then add up.":
          lambda scores: np.exp(scores)/np.exp(scores.sum())})
 
-# %% ../../nbs/lessons/checks.ipynb #a86b8795
+# %% ../../nbs/lessons/checks.ipynb #0ebad535
 TASKS['loss'] = Task(
     lambda proba, label: -np.log(proba[label]),
     lambda: {'the example of this page': (np.array([.7, .2, .1]), 1),
@@ -465,7 +467,7 @@ TASKS['loss'] = Task(
          lambda proba, label: -np.log(proba.max()),
      "It gives a loss for every class. Only the label's counts.": lambda proba, label: -np.log(proba)})
 
-# %% ../../nbs/lessons/checks.ipynb #74c1e1c5
+# %% ../../nbs/lessons/checks.ipynb #ba1984aa
 TASKS['step'] = Task(
     lambda weights, gradient, rate: weights-rate*gradient,
     lambda: {'the example of this page': (np.array([3., -1.]), np.array([2., -4.]), .1),
@@ -479,7 +481,7 @@ TASKS['step'] = Task(
      "It divides by the learning rate; a small rate should make a small step.":
          lambda weights, gradient, rate: weights-gradient/rate})
 
-# %% ../../nbs/lessons/checks.ipynb #0a5c66da
+# %% ../../nbs/lessons/checks.ipynb #004d88bb
 def _curves()->dict: # name -> list of losses
     "Validation losses, one for each step."
     rng = np.random.default_rng(4)
@@ -487,7 +489,7 @@ def _curves()->dict: # name -> list of losses
             'a curve that still falls': ([3., 2., 1.5, 1.2],),
             'a curve that only rises': ([1., 2., 3.],), 'a long curve': (rng.random(60).tolist(),)}
 
-# %% ../../nbs/lessons/checks.ipynb #b48c20ad
+# %% ../../nbs/lessons/checks.ipynb #b9d0f815
 TASKS['best_step'] = Task(
     lambda losses: int(np.argmin(losses)), _curves,
     {"This is the smallest loss; at which step is it?": min,
@@ -496,7 +498,7 @@ TASKS['best_step'] = Task(
      "It counts from 1; the first step has the number 0.": lambda losses: int(np.argmin(losses))+1,
      "This is the last step; the loss had been lower before.": lambda losses: len(losses)-1})
 
-# %% ../../nbs/lessons/checks.ipynb #fd6cf027
+# %% ../../nbs/lessons/checks.ipynb #8fd817d9
 def _two_readers()->dict: # name -> guesses of a, guesses of b, labels
     "Guesses of two networks."
     rng, cases = np.random.default_rng(5), {}
@@ -508,7 +510,7 @@ def _two_readers()->dict: # name -> guesses of a, guesses of b, labels
         cases[name] = a, b, labels
     return cases
 
-# %% ../../nbs/lessons/checks.ipynb #7da3f1ce
+# %% ../../nbs/lessons/checks.ipynb #c38352b0
 TASKS['accuracy'] = Task(
     lambda guesses, labels: (guesses==labels).mean(),
     lambda: {name: (a, labels) for name, (a, _, labels) in _two_readers().items()},
@@ -521,7 +523,7 @@ TASKS['accuracy'] = Task(
      "It says for each digit whether it is right; one number is asked for.":
          lambda guesses, labels: guesses==labels})
 
-# %% ../../nbs/lessons/checks.ipynb #dde20a9d
+# %% ../../nbs/lessons/checks.ipynb #03860554
 TASKS['margin'] = Task(
     lambda p, n: 2*np.sqrt(p*(1-p)/n),
     lambda: {'90 % of 100 digits': (.9, 100), '90 % of 10,000 digits': (.9, 10_000),
@@ -537,7 +539,7 @@ TASKS['margin'] = Task(
      "This is in percentage points; a fraction is asked for.": lambda p, n: 200*np.sqrt(p*(1-p)/n)},
     rtol=.03) # 1.96 is right too
 
-# %% ../../nbs/lessons/checks.ipynb #10dd6b2f
+# %% ../../nbs/lessons/checks.ipynb #0d1b9117
 TASKS['only_one'] = Task(
     lambda a, b, labels: (((a==labels)&(b!=labels)).sum(), ((b==labels)&(a!=labels)).sum()), _two_readers,
     {"The two are swapped: first the digits that only a reads.":
@@ -548,7 +550,7 @@ TASKS['only_one'] = Task(
          lambda a, b, labels: ((a!=labels).sum(), (b!=labels).sum()),
      "It counts where the guesses differ. Who of the two is right?": lambda a, b, labels: (a!=b).sum()})
 
-# %% ../../nbs/lessons/checks.ipynb #f8dbdd51
+# %% ../../nbs/lessons/checks.ipynb #545876e3
 TASKS['lucky_winner'] = Task(
     lambda k: 1-.95**k,
     lambda: {'20 ideas': (20,), '1 idea': (1,), '5 ideas': (5,), '60 ideas': (60,)},
@@ -557,20 +559,20 @@ TASKS['lucky_winner'] = Task(
      "This is the chance that all ideas are lucky.": lambda k: .05**k,
      "This is the chance that not all ideas are lucky.": lambda k: 1-.05**k})
 
-# %% ../../nbs/lessons/checks.ipynb #1dca45bd
+# %% ../../nbs/lessons/checks.ipynb #871f336a
 TASKS['top_accuracy'] = Task(
     .985, slips={"This is the share of wrong labels.": .015,
                  "This is a percentage; a fraction is asked for.": 98.5,
                  "This is how many answers count as right; which share is that?": 9850,
                  "Where the label is wrong, the right answer counts as a mistake.": 1})
 
-# %% ../../nbs/lessons/checks.ipynb #8252589a
+# %% ../../nbs/lessons/checks.ipynb #4d63fc0b
 def _base_rates()->dict: # name -> share, hit, false_alarm
     "How frequent the thing is, and two rates of a network."
     return {'the example of this page': (.01, .9, .05), 'a common thing': (.5, .9, .05),
             'a rare thing': (.001, .99, .01), 'a blind alarm': (.2, .3, .3)}
 
-# %% ../../nbs/lessons/checks.ipynb #591ee864
+# %% ../../nbs/lessons/checks.ipynb #2a282d32
 TASKS['real_share'] = Task(
     lambda share, hit, false_alarm: share*hit/(share*hit+(1-share)*false_alarm), _base_rates,
     {"This is how many of the wanted are found. How many of the alarms are wanted?":
@@ -585,7 +587,7 @@ TASKS['real_share'] = Task(
      "This is the share of alarms that are false.":
          lambda share, hit, false_alarm: (1-share)*false_alarm/(share*hit+(1-share)*false_alarm)})
 
-# %% ../../nbs/lessons/checks.ipynb #b4150e07
+# %% ../../nbs/lessons/checks.ipynb #5872ece1
 def check(
     task:str,   # its name, one of `TASKS`
     answer:Any, # a pupil's function, or number
@@ -602,5 +604,5 @@ def check(
     except _Hint as hint: return Feedback(task, False, str(hint))
     return Feedback(task, True, text)
 
-# %% ../../nbs/lessons/checks.ipynb #3f368f1c
+# %% ../../nbs/lessons/checks.ipynb #40806a09
 add_docments(__name__)
