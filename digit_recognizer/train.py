@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterator
 from .core.arrays import to_digits
-from .core.backend import start_tensorflow
+from .core.backend import silence_tensorflow, start_tensorflow
 from .core.cards import card
 from .core.checkpoint import Checkpoint, Recorder, best_epoch
 from .core.console import say
@@ -172,7 +172,8 @@ def fit(
                          **limits)
     if teachers: data = teach(data, [t.model for t in teachers], teachers[0].precision)
     val = None if x_val is None else validation_batches(x_val, y_val, replicas)
-    with _progress(steps, recipe.epochs, done, progress) as bar, name_part_errors(recipe, given):
+    with (silence_tensorflow(), name_part_errors(recipe, given),
+          _progress(steps, recipe.epochs, done, progress) as bar):
         callbacks = [*getattr(strategy, 'callbacks', ()), recorder, plateau, checkpoint, averages,
                      *own_callbacks(recipe), *given, bar]
         model.fit(data, validation_data=val, initial_epoch=done, epochs=recipe.epochs, steps_per_epoch=steps,

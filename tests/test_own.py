@@ -190,7 +190,7 @@ MISTAKES = {
                   "network: has Mine of module recipe_file_"),
     "one for all": ("from keras import *\nnet = Sequential([Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, activation='softmax')])\n"
                     "def network(): return net", "network: has the same layers each time; build them inside the function"),
-    "unseeded": ("import tensorflow as tf\ndef augment(images): return images*tf.random.uniform(())", "other pictures for the same seed"),
+    "unseeded": ("import tensorflow as tf\ndef augment(images): return images*tf.random.uniform((), .5, 1)", "other pictures for the same seed"),
     "scaled": ("def augment(images): return images/255", "augment: gives pixels from 0 to 1 for digits up to 255; it must not scale them"),
     "cut": ("def augment(images): return images[:, 2:26, 2:26]", "augment: gives shape (64, 24, 24, 1)"),
     "error": ("def augment(images):\n    return images+unknown", "mine.py, line 2: augment: NameError: name 'unknown' is not defined"),
