@@ -66,7 +66,7 @@ def residual(
     width:int=16, # filters of the first stage; doubles twice
     seed:int=0,   # of the initial weights
 )->keras.Model: # (n, 28, 28, 1) in 0-255 -> (n, 10) probabilities
-    "A small residual network that pools first: two stages, one residual block each."
+    "A small residual network that pools right after its first convolution, then two residual blocks."
     draw, inputs = _seeds(seed), keras.Input((28, 28, 1))
     x = _conv(scaling_layer()(inputs), width, draw, pool=True)
     for filters in (2*width, 4*width):

@@ -470,7 +470,7 @@ def _failure_sentence(
     if not cm.sum(): return "It made no mistake on them, so nothing can be said about where it fails."
     truth, guess = np.unravel_index(cm.argmax(), cm.shape)
     sent = risk_coverage(y, proba, (.02,)).iloc[0]
-    return (f"It most often takes a {truth} for a {guess} ({cm.max()} of {cm.sum()} mistakes), and when "
+    return (f"It most often reads {truth} as {guess} ({cm.max()} of {cm.sum()} mistakes), and when "
             f"the least sure {sent['to a person']:.0f} digits go to a person, {sent['errors left']:.0f} "
             "mistakes are left.")
 
