@@ -5,6 +5,7 @@ from urllib.parse import unquote, urldefrag
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 from browsing import DESK, PHONE, built_site, chromium, screenshot_folder, serve, site_pages
 from processes import run
 
@@ -204,7 +205,8 @@ def test_a_slider_shows_other_moments(browser, site):
     look = "e => [e.querySelector('.annotation-text').textContent, e.data[0].source, e.querySelector('.heatmaplayer image').getAttribute('href')]"
     last, rail = figure.evaluate(look), figure.locator(".slider-rail-touch-rect").bounding_box()
     page.mouse.click(rail["x"] + 5, rail["y"] + 8)
-    page.wait_for_timeout(500)
+    expect(figure.locator(".annotation-text").first).to_contain_text("step 0:")
+    page.wait_for_function("([e, source]) => e.data[0].source !== source", arg=[figure.element_handle(), last[1]])
     first = figure.evaluate(look)
     page.close()
     assert last[0].startswith("step 230:") and first[0].startswith("step 0:")

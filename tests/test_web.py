@@ -351,7 +351,7 @@ def test_strokes_are_read(page, digits):
         answers.append(answer(page.locator(".spoken").text_content()))
     assert sum(a == b for a, b in zip(answers, y)) >= 95  # a skeleton has lost some of the digit
     assert np.median(page.evaluate(TIMED)) < 50  # milliseconds from a drawing to its answer
-    assert min(page.evaluate(UPDATED)) < 50  # with the answer, the bars and the layers shown
+    assert min(page.evaluate(UPDATED)) < 10 * min(page.evaluate(TIMED))  # what is shown costs little beside what is computed
 
 
 def draw_on_pad(page, *points, button="left"):
