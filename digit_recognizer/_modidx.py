@@ -1712,6 +1712,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'digit_recognizer/lessons/checks.py'),
                                                  'digit_recognizer.lessons.checks._two_readers': ( 'nbs/lessons/checks.html#_two_readers',
                                                                                                    'digit_recognizer/lessons/checks.py'),
+                                                 'digit_recognizer.lessons.checks._unchanged': ( 'nbs/lessons/checks.html#_unchanged',
+                                                                                                 'digit_recognizer/lessons/checks.py'),
                                                  'digit_recognizer.lessons.checks._with': ( 'nbs/lessons/checks.html#_with',
                                                                                             'digit_recognizer/lessons/checks.py'),
                                                  'digit_recognizer.lessons.checks.check': ( 'nbs/lessons/checks.html#check',

@@ -79,7 +79,7 @@ def plot_map_pictures(
 )->Any: # plotly Figure
     "The map as a picture: at each place the first digit that falls there, in the colour of its label."
     low, high = points.min(0), points.max(0)
-    across, up = ((points-low)/(high-low)*[cols-1, rows-1]).round().astype(int).T
+    across, up = ((points-low)/np.maximum(high-low, 1e-12)*[cols-1, rows-1]).round().astype(int).T
     places, first = np.unique((rows-1-up)*cols+across, return_index=True)
     imgs = np.zeros((rows*cols, 28, 28, 3), np.uint8)
     imgs[places] = _ink_in_colour(x[first], y[first])
@@ -158,8 +158,10 @@ def plot_map(
     proba:np.ndarray,  # answers, (n, 10)
     n:int=600,         # right answers to draw; mistakes are all drawn
 )->Any: # plotly Figure
-    "The map with a point for each digit, mistakes marked, and the digit under the pointer."
+    "The map with mistakes marked and the digit under the pointer; raises `InputError` if a class is missing."
     import plotly.graph_objects as go
+    if missing := sorted({*range(10)}-{*y.tolist()}):
+        raise InputError(f"plot_map: no digit has the label {missing[0]}; a map needs all ten")
     wrong, texts = proba.argmax(1)!=y, _under_pointer(x, y, proba)
     fig, right = go.Figure(), np.flatnonzero(~wrong)[:n]
     def add(rows, **style): _add_points(fig, points[rows], [texts[i] for i in rows], **style)

@@ -86,10 +86,10 @@ def stages(
 # %% ../../nbs/analysis/watch.ipynb #e906cab9
 def moments(
     steps:int, # of the whole training, 1 or more
-    n:int=12,  # moments at most, 2 or more
+    n:int=12,  # moments at most, 3 or more
 )->list[int]: # steps done, from 0 to `steps`
     "When to look: in equal ratios, because most changes at the start."
-    return sorted({0, *np.geomspace(1, steps, n-1).round().astype(int).tolist()})
+    return sorted({0, *np.geomspace(1, steps, n-1).round().astype(int).tolist(), steps})
 
 # %% ../../nbs/analysis/watch.ipynb #729422e8
 class Watch(keras.callbacks.Callback):

@@ -146,6 +146,8 @@ def _numbers(
     try: array = np.asarray(value)
     except ValueError: raise _Hint("The rows of this list differ in length; numbers were expected.") from None
     if array.dtype==bool and not array.ndim: raise _Hint("This is True or False; a number was expected.")
+    if array.dtype==object and all(isinstance(v, (int, float)) for v in array.ravel()):
+        array = array.astype(float) # whole numbers that no integer of numpy can hold
     if array.dtype.kind not in 'iufb':
         raise _Hint(f"This is of the type {type(value).__name__}; numbers were expected.")
     return array.astype(float)
@@ -159,6 +161,15 @@ def _equal(
     "The same shape and, but for rounding, the same numbers?"
     a, b = np.asarray(a, float), np.asarray(b, float)
     return a.shape==b.shape and np.allclose(a, b, rtol=rtol, atol=1e-6, equal_nan=True)
+
+# %% ../../nbs/lessons/checks.ipynb #f87ac59e
+def _unchanged(
+    before:Any, # an argument: number, list or array
+    after:Any,  # the same after the call
+)->bool:
+    "Is an argument as it was? A pupil can put anything into a list."
+    try: return _equal(before, after)
+    except (TypeError, ValueError): return False
 
 # %% ../../nbs/lessons/checks.ipynb #e49c1d82
 @dataclass(frozen=True)
@@ -186,7 +197,9 @@ def _check_arguments(
         raise _Hint(f"This is of the type {type(answer).__name__}, not a function. Give the name of your "
                     "function to the check, without brackets behind it.")
     try: inspect.signature(answer).bind(*task.arguments)
-    except TypeError: raise _Hint(f"It must take {len(task.arguments)} arguments: ({wanted}).") from None
+    except TypeError:
+        many = f"{len(task.arguments)} arguments" if len(task.arguments)>1 else "one argument"
+        raise _Hint(f"It must take {many}: ({wanted}).") from None
     except ValueError: pass # some functions of C have no signature
 
 # %% ../../nbs/lessons/checks.ipynb #92122334
@@ -200,7 +213,7 @@ def _call(
     given = deepcopy(args)
     value, printed = _run(answer, given, seconds)
     for name, before, after in zip(task.arguments, args, given):
-        if not _equal(before, after):
+        if not _unchanged(before, after):
             raise _Hint(f"It changes its argument `{name}`. Make a new array instead: others still need "
                         "the old one.")
     if value is None and printed: raise _Hint("It prints its result and returns nothing. Write `return`.")
@@ -526,8 +539,8 @@ TASKS['accuracy'] = Task(
 # %% ../../nbs/lessons/checks.ipynb #03860554
 TASKS['margin'] = Task(
     lambda p, n: 2*np.sqrt(p*(1-p)/n),
-    lambda: {'90 % of 100 digits': (.9, 100), '90 % of 10,000 digits': (.9, 10_000),
-             '50 % of 30 digits': (.5, 30), '99 % of 1,000 digits': (.99, 1000),
+    lambda: {'90% of 100 digits': (.9, 100), '90% of 10,000 digits': (.9, 10_000),
+             '50% of 30 digits': (.5, 30), '99% of 1,000 digits': (.99, 1000),
              'all of 50 digits': (1., 50)},
     {"The factor 2 is missing.": lambda p, n: np.sqrt(p*(1-p)/n),
      "The square root is missing.": lambda p, n: 2*p*(1-p)/n,
@@ -554,7 +567,7 @@ TASKS['only_one'] = Task(
 TASKS['lucky_winner'] = Task(
     lambda k: 1-.95**k,
     lambda: {'20 ideas': (20,), '1 idea': (1,), '5 ideas': (5,), '60 ideas': (60,)},
-    {"Chances are not added like this: 60 ideas would have a chance of 300 %.": lambda k: .05*k,
+    {"Chances are not added like this: 60 ideas would have a chance of 300%.": lambda k: .05*k,
      "This is the chance that no idea is lucky; the opposite is asked for.": lambda k: .95**k,
      "This is the chance that all ideas are lucky.": lambda k: .05**k,
      "This is the chance that not all ideas are lucky.": lambda k: 1-.05**k})

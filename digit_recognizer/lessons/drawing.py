@@ -7,6 +7,7 @@ __all__ = ['plot_lines']
 
 # %% ../../nbs/lessons/drawing.ipynb #b45fe2bd
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 # %% ../../nbs/lessons/drawing.ipynb #98263b26
@@ -17,7 +18,7 @@ _COLOURS = '#192a56', '#c23616', '#7f8fa6', '#b8c0cc' # dark blue, red, grey, li
 
 # %% ../../nbs/lessons/drawing.ipynb #73d4a626
 def plot_lines(
-    table:Any, # DataFrame: each column a line, the index along the x axis; no more than four columns
+    table:Any, # DataFrame: each column a line, the index along the x axis
     x:str,     # title of the x axis
     y:str,     # title of the y axis
     title:str, # stands above
@@ -27,7 +28,7 @@ def plot_lines(
     "The columns of a table against its index; missing values are left out."
     import plotly.graph_objects as go
     fig = go.Figure(layout=dict(template='simple_white', title=title, height=380, margin_t=60))
-    for name, colour in zip(table, _COLOURS):
+    for name, colour in zip(table, cycle(_COLOURS)):
         values = table[name].dropna()
         fig.add_scatter(x=values.index.tolist(), y=values.tolist(), name=name, line_color=colour,
                         mode='markers' if name in dots else 'lines', marker_size=9)

@@ -23,8 +23,8 @@ const inPercent = p => `${(100 * p).toFixed(1)}%`;
 const WORDS = {
   en: {
     empty: "Draw one digit, as large as you like.", noAnswer: "No answer", refused: why => `This drawing cannot be read: ${why}.`,
-    notSure: "Not sure", perhaps: (a, p, b, q) => `Perhaps a ${a} (${p}) or a ${b} (${q}).`, sure: p => `The model is ${p} sure.`,
-    is: digit => `It is a ${digit}. `, before: (digit, p) => ` Before: ${digit} (${p}).`,
+    notSure: "Not sure", perhaps: (a, p, b, q) => `Perhaps ${a} (${p}) or ${b} (${q}).`, sure: p => `The model is ${p} sure.`,
+    is: digit => `It is ${digit}. `, before: (digit, p) => ` Before: ${digit} (${p}).`,
     input: "Your digit", area: "Drawing area, for mouse, finger or pen.", undo: "Undo", clear: "Clear", eraser: "Eraser",
     result: "What the model says", seen: "What the model sees: 28 × 28", bars: "Probability of each digit",
   },
@@ -80,12 +80,14 @@ const TWO = [[.31, .35], [.33, .27], [.39, .21], [.47, .18], [.56, .19], [.63, .
   [.34, .78], [.31, .82], [.41, .82], [.53, .81], [.64, .81], [.71, .82]];
 
 // Writes an example into an empty field, which goes away when somebody draws.
-function showExample({drawing, spoken}) {
+function showExample({drawing, spoken, forget}) {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches, stroke = [TWO[0]];
   let timer;
   drawing.canvas.addEventListener("pointerdown", () => {
     clearInterval(timer);
-    if (drawing.marks.includes(stroke)) Object.assign(drawing, {states: [[]], stroke: null});
+    if (!drawing.marks.includes(stroke)) return;
+    Object.assign(drawing, {states: [[]], stroke: null});
+    forget();
   }, {capture: true, once: true});
   const write = count => {
     stroke.push(...TWO.slice(stroke.length, stroke.length + count));
@@ -120,11 +122,11 @@ function mount(element, model, {compact = false, changed = () => {}, keys = elem
     parts.fill(result && result.proba, old);
     changed(result, finished);
   };
-  let asked = false, cost = 0;  // milliseconds of the last answer; a slow network answers after a stroke, not during it
+  let asked = false, cost = 0;  // milliseconds that the last answer took to compute; a slow network answers after a stroke, not during it
   const answer = finished => {
     const began = performance.now(), result = drawing.empty ? null : read(model, drawing.pixels());
-    if (finished || result && !result.refused) tell(result, finished);  // a stroke that has just begun is not a digit yet
     cost = performance.now() - began;
+    if (finished || result && !result.refused) tell(result, finished);  // a stroke that has just begun is not a digit yet
   };
   const drawing = new Drawing(parts.canvas, finished => {
     parts.undo.disabled = drawing.states.length < 2;
@@ -137,6 +139,8 @@ function mount(element, model, {compact = false, changed = () => {}, keys = elem
     });
     asked = true;
   });
+  parts.canvas.addEventListener("pointerdown", () => element.focus({preventScroll: true}));  // so that its keys work after a stroke
+  element.tabIndex = -1;
   parts.undo.disabled = parts.clear.disabled = true;
   parts.undo.addEventListener("click", () => drawing.undo());
   parts.clear.addEventListener("click", () => drawing.clear());
@@ -152,7 +156,8 @@ function mount(element, model, {compact = false, changed = () => {}, keys = elem
   const themes = new MutationObserver(() => drawing.show());  // a site's dark theme is a class
   for (const root of [document.documentElement, document.body]) themes.observe(root, {attributeFilter: ["class"]});
   tell(null, false);
-  const field = {...parts, drawing, tell};
+  const forget = () => { before = shown = null; };
+  const field = {...parts, drawing, tell, forget};
   if (example) showExample(field);
   return field;
 }

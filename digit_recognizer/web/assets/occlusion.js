@@ -48,9 +48,10 @@ function drawOcclusion(canvas, seen, lost) {
   to.putImageData(image, 0, 0);
 }
 
-// In which ninth of the image a map is greatest.
+// In which ninth of the image a map is greatest; "" where no place speaks for the answer.
 function placeInWords(lost) {
-  const at = lost.indexOf(lost.reduce((a, b) => Math.max(a, b))), third = i => Math.min(2, Math.floor((i - 4) / 7));
+  const most = lost.reduce((a, b) => Math.max(a, b)), at = lost.indexOf(most), third = i => Math.min(2, Math.floor((i - 4) / 7));
+  if (most <= 0) return "";
   const [down, across] = [Math.floor(at / 28), at % 28].map(i => Math.max(0, third(i)));
   return down === 1 && across === 1 ? "the middle" : [["the top", "the middle", "the bottom"][down], ["left", "", "right"][across]].filter(Boolean).join(" ");
 }
@@ -59,21 +60,31 @@ function placeInWords(lost) {
 function mountOcclusion(element, {network}) {
   const canvas = make(element, "canvas", {className: "why", width: 28, height: 28}, {role: "img"}), text = make(element, "p");
   let turn = 0;
-  const empty = () => {
-    canvas.width = 28;
-    canvas.setAttribute("aria-label", "Nothing is drawn yet.");
-    text.textContent = "Draw a digit, and see which of its parts decide.";
+  const say = (label, words) => {
+    canvas.setAttribute("aria-label", label);
+    text.textContent = words;
   };
-  empty();
+  const empty = (label, words) => {
+    canvas.width = 28;
+    canvas.classList.remove("old");
+    say(label, words);
+  };
+  const wait = () => empty("Nothing is drawn yet.", "Draw a digit, and see which of its parts decide.");
+  wait();
   return async result => {
     const mine = ++turn;
-    if (!result || !result.proba) return empty();
+    if (!result) return wait();
+    if (!result.proba) return empty("A drawing without an answer cannot be explained.", "A drawing without an answer cannot be explained.");
+    const digit = likeliest(result.proba);
     canvas.classList.add("old");
-    const digit = likeliest(result.proba), lost = await occlusionMap(network, result.seen, digit, () => mine === turn);
+    say(`The map for ${digit} is being computed.`, `What speaks for ${digit}?`);
+    const lost = await occlusionMap(network, result.seen, digit, () => mine === turn);
     if (!lost) return;
     canvas.classList.remove("old");
     drawOcclusion(canvas, result.seen, lost);
-    canvas.setAttribute("aria-label", `Map of what speaks for the answer ${digit}: most in ${placeInWords(lost)}.`);
-    text.textContent = `Red: without this ink, ${digit} is less likely; most in ${placeInWords(lost)}. Blue: without it, ${digit} is likelier. Erase a red place and see.`;
+    const place = placeInWords(lost);
+    if (place) say(`Map of what speaks for the answer ${digit}: most in ${place}.`,
+      `Red: without this ink, ${digit} is less likely; most in ${place}. Blue: without it, ${digit} is likelier. Erase a red place and see.`);
+    else say(`No single place speaks for the answer ${digit}.`, `No single place speaks for ${digit}: it stays as likely wherever the drawing is erased.`);
   };
 }

@@ -29,7 +29,7 @@ function render({model, el}) {
     fill(proba);
     seen.replaceChildren();
     if (levels) digit(seen, levels, "seen");
-    for (const near of nearest || []) digit(seen, near.levels, `a ${near.label}`);
+    for (const near of nearest || []) digit(seen, near.levels, `${near.label}`);
   };
   model.on("change:answer", tell);
   tell();
