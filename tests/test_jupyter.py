@@ -48,13 +48,6 @@ def test_figures_are_saved_with_stand_in_and_title(name):
         assert data[PLOTLY_MIME]["layout"].get("title", {}).get("text")
 
 
-def until_live(notebook):
-    "A notebook up to its live cell, without outputs."
-    cells = notebook["cells"]
-    last = next(i for i, c in enumerate(cells) if "".join(c["source"]).startswith("#| live"))
-    return notebook | {"cells": [c | {"outputs": []} if c["cell_type"] == "code" else c for c in cells[: last + 1]]}
-
-
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -95,8 +88,6 @@ def jupyter(tmp_path_factory):
     "JupyterLab on a copy of the notebooks; its address and token."
     folder, port, token = tmp_path_factory.mktemp("jupyter"), free_port(), secrets.token_hex(16)
     shutil.copytree(ROOT / "nbs", folder / "nbs")
-    live = until_live(json.loads((ROOT / "nbs/watch.ipynb").read_text(encoding="utf-8")))
-    (folder / "nbs/live.ipynb").write_text(json.dumps(live), encoding="utf-8")
     write_settings(folder)
     server = start_jupyter(folder, port, token)
     try:
@@ -153,34 +144,3 @@ def test_figures_are_drawn(app, name, jupyter, context, pytestconfig):
         page.screenshot(path=screens / f"{app}-{workspace}.png")
     page.close()
     assert (drawn, errors, elsewhere) == (saved, [], set())
-
-
-@pytest.mark.browser
-@pytest.mark.slow
-@pytest.mark.xdist_group("jupyter")
-def test_a_figure_changes_while_a_network_trains(jupyter, context, pytestconfig):
-    site, token = jupyter
-    page, titles = context.new_page(), []
-    page.goto(f"{site}/lab/workspaces/live/tree/live.ipynb?token={token}")
-    page.locator(".jp-Notebook .jp-Cell").first.wait_for(timeout=60_000)
-    def run_all():
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_text("Run All Cells", exact=True).click()
-
-    run_all()
-    for _ in range(1200):
-        page.wait_for_timeout(100)
-        if page.locator(".jp-Dialog .jp-mod-accept").count():  # it asks for a kernel, and runs nothing
-            page.locator(".jp-Dialog .jp-mod-accept").click()
-            page.locator(".jp-Dialog").wait_for(state="detached")
-            run_all()
-        shown = page.locator(".jp-RenderedPlotly .gtitle").all_text_contents()
-        assert len(shown) <= 1
-        titles += [title for title in shown if title not in titles]
-        if any("in 230 steps" in title for title in titles):
-            break
-    screens = screenshot_folder(pytestconfig)
-    if screens:
-        page.screenshot(path=screens / "JupyterLab-live.png")
-    page.close()
-    assert len(titles) > 3 and "in 230 steps" in titles[-1], titles
