@@ -253,7 +253,7 @@ def test_golden_examples(page, root):
 
 def answer(words):
     "The digit that was spoken, sure or not; None for a refusal."
-    found = [word.strip(".") for word in words.replace("Perhaps a", "It is a").split("It is a ")[1:]]
+    found = [word.strip(".") for word in words.replace("Perhaps", "It is").split("It is ")[1:]]
     return int(found[0][0]) if found else None
 
 
