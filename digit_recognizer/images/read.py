@@ -129,6 +129,7 @@ class Reading:
     confidence:float # the model's probability of it; at most `DOUBT_CONFIDENCE` for a doubtful piece
     piece:Piece      # where, and what the model saw
     point:bool=False # does a decimal point or comma follow?
+    proba:np.ndarray|None=None # the model's probabilities of the ten digits, (10,)
 
     @property
     def doubt(self)->str: # '' for none
@@ -141,6 +142,7 @@ class Page:
     "What was read of one picture."
     readings:list # `Reading`s in reading order, at least one
     others:list   # `Piece`s that cannot be a digit
+    kind:str='free digits' # what the picture was taken for: 'free digits', 'boxes' or 'table'
 
     @property
     def lines(self)->list: # of lists of `Reading`
@@ -212,7 +214,7 @@ def read_picture(
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     proba = _predict_pieces(np.stack([p.img for p in good]), model)
     bounds = [DOUBT_CONFIDENCE if p.doubt else 1. for p in good]
-    readings = [Reading(int(row.argmax()), min(float(row.max()), bound), p, point)
+    readings = [Reading(int(row.argmax()), min(float(row.max()), bound), p, point, row)
                 for row, bound, p, point in zip(proba, bounds, good, points)]
     return Page(readings, [p for p in pieces if p.reason])
 
