@@ -17,6 +17,7 @@ from collections import Counter
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
+from typing import Any
 
 # %% ../../nbs/images/read.ipynb #5423086c
 import numpy as np
@@ -130,10 +131,12 @@ class Reading:
     piece:Piece      # where, and what the model saw
     point:bool=False # does a decimal point or comma follow?
     proba:np.ndarray|None=None # the model's probabilities of the ten digits, (10,)
+    machine:int|None=None # what the model answered, where a person decided
 
     @property
     def doubt(self)->str: # '' for none
         "Why the answer is a doubt."
+        if self.machine is not None: return '' # a person decided
         return self.piece.doubt or ('low confidence' if self.confidence<SURE_CONFIDENCE else '')
 
 # %% ../../nbs/images/read.ipynb #3a5d8c5a
@@ -357,6 +360,7 @@ def read_files(
     model,                     # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
     folder:str|Path|None=None, # for annotated copies, each named NAME-read.png; made if it is missing
     progress:bool=False,       # show a progress bar?
+    look:Any=None,             # is called with each path, picture and page
 )->tuple[dict, list[InputError]]: # path -> Page; an error for each picture that could not be read
     "Read many pictures; raises `InputError` before the first one if an annotated copy exists."
     targets = _annotated_paths(paths, folder) if folder else {}
@@ -366,6 +370,7 @@ def read_files(
             try:
                 picture = open_picture(path)
                 pages[path] = read_picture(picture, model)
+                if look: look(path, picture, pages[path])
                 if path in targets: _write_annotated(picture, pages[path], targets[path])
             except Exception as e: errors.append(_explain(path, e))
             bar.update()
