@@ -32,7 +32,8 @@ from .core.source import named_recipe, network_recipe, write_template
 from .runs.answers import (ANSWERS, Answer, BlendAnswer, CheckAnswer, CompareAnswer,
                                            ErrorAnswer, FindingAnswer, PredictAnswer, ReadAnswer,
                                            RecipeAnswer, RunAnswer, RunsAnswer, VerifyAnswer, answer_blend,
-                                           answer_compare, answer_page, answer_ranked, answer_run, to_json)
+                                           answer_compare, answer_number, answer_page, answer_ranked,
+                                           answer_run, to_json)
 
 # %% ../nbs/cli.ipynb #41036874
 app = typer.Typer(name='digit_recognizer', rich_markup_mode=None,
@@ -1046,6 +1047,21 @@ _ReadCsv = Annotated[Path|None, typer.Option(
     help='Write every digit with its confidence and its place; must not exist.')]
 _Annotate = Annotated[Path|None, typer.Option(
     metavar='FOLDER', help='Write each picture with boxes and answers, as NAME-read.png; made if missing.')]
+_List = Annotated[Path|None, typer.Option(
+    '--list', metavar='FILE.csv', help='The numbers that exist, such as student ids, and perhaps names.')]
+_ListColumn = Annotated[str|None, typer.Option('--list-column', help='The column of ids in the list.')]
+_Pattern = Annotated[str, typer.Option(
+    help='Digits that a number can have: # any, 0-9 itself, [0-3] or [^0] a class, {6} repeats.')]
+_CheckDigit = Annotated[str, typer.Option('--check', help='The rule of a check digit: luhn, mod11, ean or mod97.')]
+_Sum = Annotated[bool, typer.Option('--sum', help='The last number of each picture is the sum of those above.')]
+_Once = Annotated[bool, typer.Option('--once', help='Each id of the list occurs once at most.')]
+_WrongAtMost = Annotated[str|None, typer.Option(
+    '--wrong-at-most', metavar='RATE', help='Answer what can be promised at a rate such as 1/1000; '
+                                            'a person must look at the rest.')]
+_Review = Annotated[Path|None, typer.Option(
+    '--review', metavar='FILE.html', help='Write a page on which a person decides what is doubtful; must not exist.')]
+_Decisions = Annotated[Path|None, typer.Option(
+    '--decisions', metavar='FILE.csv', help='What a person decided on such a page.')]
 
 # %% ../nbs/cli.ipynb #0bd1ffa1
 def _page_text(
@@ -1060,6 +1076,8 @@ def _page_text(
             marks = ('?'*bool(r.doubt)+'.'*r.point for r in some)
             rows.append('   '+''.join(f'{str(r.digit)+mark:>5}' for r, mark in zip(some, marks)))
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
+    rows += [f'   decided by a person: line {r.piece.line}, place {r.piece.place}: {r.digit}; the model: {r.machine}'
+             for r in page.readings if r.machine is not None]
     return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
 
 # %% ../nbs/cli.ipynb #d9e6e05e
@@ -1091,38 +1109,181 @@ def _as_files(
         streams = {i: str(copies.enter_context(as_file(i))) for i in images if stream_number(i) is not None}
         yield {streams.get(i, i): i for i in images}
 
+# %% ../nbs/cli.ipynb #758c872b
+def _known(
+    ids:Path|None, column:str|None, pattern:str, check:str, total:bool, once:bool, rate:str|None, # as typed
+)->tuple: # of images.numbers.Known, or None; the rate, or None
+    "What is known of whole numbers; None where nothing is said of them."
+    from digit_recognizer.images.numbers import Known, parse_rate, read_list
+    if column and not ids: raise InputError("--list-column: needs a list; add --list FILE.csv")
+    if not (ids or pattern or check or total or once or rate): return None, None
+    return (Known(read_list(ids, column) if ids else None, pattern, check, once, total),
+            parse_rate(rate) if rate else None)
+
+# %% ../nbs/cli.ipynb #7ae595dd
+class _Crops:
+    "Keeps crops for a review page under the names of the pictures as typed."
+    def __init__(self,
+        whole:bool, # of numbers?
+        names:dict, # path -> as typed
+    ):
+        from digit_recognizer.images.review import Crops
+        self.crops, self.names = Crops(whole), names
+
+    def __call__(self, path, picture, page): self.crops(self.names.get(str(path), path), picture, page)
+
+# %% ../nbs/cli.ipynb #818a4408
+def _decide(
+    pages:dict,     # name of the picture -> images.read.Page
+    path:Path|None, # of decisions
+)->tuple[dict, dict]: # pages; all decisions, by what they decide
+    "Pages with what a person decided about digits."
+    if not path: return pages, {}
+    from digit_recognizer.images.review import by_place, check_decisions, decide_digits, read_decisions
+    decisions = read_decisions(path)
+    check_decisions(decisions, pages, path)
+    decided = by_place(decisions)
+    return {name: decide_digits(page, name, decided) for name, page in pages.items()}, decided
+
+# %% ../nbs/cli.ipynb #40cd7985
+def _numbers(
+    pages:dict,      # name of the picture -> images.read.Page
+    known:Any,       # of `_known`
+    rate:float|None, # that is to be promised
+    run:Any,         # that read
+    decided:dict,    # of `_decide`
+)->tuple: # list of images.numbers.Number, or None; images.numbers.Promise, or None
+    "The whole numbers of all pages; raises `InputError` for a rate that cannot be promised."
+    whole = any(not place for _, _, place, _ in decided)
+    if known is None and not whole: return None, None
+    from digit_recognizer.images.numbers import Known, answer_numbers, load_unseen, page_rows, promise
+    from digit_recognizer.images.review import decide_number
+    known, rows = known or Known(), [row for name, page in pages.items() for row in page_rows(name, page)]
+    promised = promise(rows, known, load_unseen(run.folder), rate) if rate and rows else None
+    numbers = answer_numbers(rows, known, promised.limit if promised else None)
+    return [decide_number(number, decided, known) for number in numbers], promised
+
+# %% ../nbs/cli.ipynb #e560561c
+def _write_answers(
+    pages:dict,        # name of the picture -> images.read.Page
+    numbers:list|None, # of `_numbers`
+    path:Path,         # a CSV file
+):
+    "Write a table of digits, or of numbers."
+    from digit_recognizer.images.numbers import write_numbers
+    from digit_recognizer.images.read import write_readings
+    if numbers is None: write_readings(pages, path)
+    else: write_numbers(numbers, path)
+
+# %% ../nbs/cli.ipynb #390edac4
+def _write_review(
+    path:Path,         # the page that is wanted
+    pages:dict,        # name of the picture -> images.read.Page
+    numbers:list|None, # of `_numbers`
+    known:Any,         # of `_known`
+    crops:_Crops,
+)->int: # answers that a person is asked about
+    "Write a review page, unless nothing is doubtful."
+    from digit_recognizer.images.numbers import Known
+    from digit_recognizer.images.review import digit_items, number_items, write_review_page
+    single, found = numbers is None, crops.crops.found
+    items = digit_items(pages, found) if single else number_items(numbers, found, known or Known())
+    if items: write_review_page(items, path, single)
+    return len(items)
+
+# %% ../nbs/cli.ipynb #d47e938f
+def _number_text(
+    number:Any, # images.numbers.Number
+)->str:
+    "A line for a number."
+    if number.decided: share, note = '', f'decided by a person; the model: {number.machine}'
+    else: share, note = f'{min(number.probability, .9999):.4f}', number.why
+    if number.why: note += f'; second {number.second}, {number.second_probability:.4f}'
+    text = (number.text or 'not a number')+'?'*bool(number.why)
+    return '  '.join(filter(None, (f'   {text:<12}', share, escape(number.name), note))).rstrip()
+
+# %% ../nbs/cli.ipynb #dd8d9dc1
+def _print_numbers(
+    numbers:list, # of `_numbers`
+    promised:Any, # images.numbers.Promise, or None
+):
+    "Print whole numbers, picture by picture, and what is promised."
+    for file in dict.fromkeys(n.row.file for n in numbers):
+        some = [n for n in numbers if n.row.file==file]
+        say(f"{escape(file)}: {len(some)} number{'s'*(len(some)!=1)}")
+        for number in some: say(_number_text(number))
+    asked = sum(1 for n in numbers if n.why)
+    if numbers: say(f"{asked:,} of {len(numbers):,} numbers {'is' if asked==1 else 'are'} for a person")
+    if promised: say(f"promise: {promised}")
+
+# %% ../nbs/cli.ipynb #7d6b2d6b
+def _print_written(
+    path:Path|None,    # the CSV file
+    pages:dict,        # name of the picture -> images.read.Page
+    numbers:list|None, # of `_numbers`
+    review:Path|None,  # the page that was wanted
+    asked:int,         # answers on it
+):
+    "Print what is in the files."
+    digits = f'{sum(len(p.readings) for p in pages.values()):,} digits'
+    if path: say(f"{escape(path)}: {digits if numbers is None else f'{len(numbers):,} numbers'}")
+    if review: say(f"{escape(review)}: {f'{asked:,} to decide' if asked else 'not written, nothing is doubtful'}")
+
+# %% ../nbs/cli.ipynb #6a5cc26f
+def _with_numbers(
+    answer:ReadAnswer, # without numbers
+    numbers:list|None, # of `_numbers`
+    promised:Any,      # images.numbers.Promise, or None
+    review:Path|None,  # the page that was written
+)->ReadAnswer:
+    "An answer that holds whole numbers, a promise and a review page, where there are any."
+    from msgspec.structs import replace
+    if numbers is not None: answer = replace(answer, numbers=list(map(answer_number, numbers)))
+    if promised: answer = replace(answer, promise=str(promised))
+    return replace(answer, review=str(review)) if review else answer
+
 # %% ../nbs/cli.ipynb #955a8a7c
 @app.command('read')
 def _read(
     images:_Images, run:_ReadRun=None, csv:_ReadCsv=None, annotate:_Annotate=None, quiet:_Quiet=False,
-    json:_Json=False,
+    json:_Json=False, list_:_List=None, list_column:_ListColumn=None, pattern:_Pattern='', check:_CheckDigit='',
+    sum_:_Sum=False, once:_Once=False, wrong_at_most:_WrongAtMost=None, review:_Review=None,
+    decisions:_Decisions=None,
 )->ReadAnswer:
     """Read handwritten digits in pictures of your own.
 
     Dark digits on light paper or the other way round, one or many, apart from each other. Under each
     digit stands its confidence. A digit marked ? is a doubt: it touches a line or the edge, lies in a
     shadow, is too wide for one digit, or its confidence is below 0.9. Pictures that cannot be read are
-    listed at the end, and the exit code is then 2."""
-    from digit_recognizer.images.read import left_out, list_pictures, read_files, write_readings
+    listed at the end, and the exit code is then 2.
+
+    What is known of whole numbers (--list, --pattern, --check, --sum) makes each line one number with a
+    probability. A number marked ? is for a person."""
+    from digit_recognizer.images.read import left_out, list_pictures, read_files
     from digit_recognizer.runs.export import small_model
     from digit_recognizer.runs.folder import load_run, pretrained_run
-    if csv: check_new_file(csv)
+    for path in filter(None, (csv, review)): check_new_file(path)
+    known, rate = _known(list_, list_column, pattern, check, sum_, once, wrong_at_most)
     with _as_files(images) as names:
         paths, errors = list_pictures(list(names))
-        model = small_model(load_run(run) if run else pretrained_run()) if paths else None
-        found, more = read_files(paths, model, annotate, progress=not quiet)
-    pages = {names.get(str(path), path): page for path, page in found.items()}
+        reader = (load_run(run) if run else pretrained_run()) if paths else None
+        crops = _Crops(known is not None, names) if review else None
+        found, more = read_files(paths, small_model(reader) if reader else None, annotate, not quiet, crops)
+    pages, decided = _decide({names.get(str(path), path): page for path, page in found.items()}, decisions)
+    numbers, promised = _numbers(pages, known, rate, reader, decided)
     notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)
     for note in notes: say(escape(note), err=True)
     try:
-        if csv and pages: write_readings(pages, csv)
+        if csv and pages: _write_answers(pages, numbers, csv)
+        asked = _write_review(review, pages, numbers, known, crops) if review else 0
     finally:
-        if not json: _print_pages(pages)
+        if not json: _print_pages(pages) if numbers is None else _print_numbers(numbers, promised)
     written = csv if pages else None
-    if written and not json: say(f'{escape(csv)}: {sum(len(p.readings) for p in pages.values()):,} digits')
+    if not json: _print_written(written, pages, numbers, review, asked)
     _print_errors(errors, pictures)
-    return ReadAnswer(not errors, [answer_page(path, page) for path, page in pages.items()],
-                      list(map(str, errors)), notes, str(written) if written else None)
+    answer = ReadAnswer(not errors, [answer_page(path, page) for path, page in pages.items()],
+                        list(map(str, errors)), notes, str(written) if written else None)
+    return _with_numbers(answer, numbers, promised, review if asked else None)
 
 # %% ../nbs/cli.ipynb #3dfcd1a3
 @app.command('export')

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Box', 'ANSWERS', 'Answer', 'ErrorAnswer', 'to_json', 'CheckAnswer', 'FindingAnswer', 'VerifyAnswer', 'CompareAnswer',
-           'answer_compare', 'PredictAnswer', 'DigitAnswer', 'LineAnswer', 'InkAnswer', 'PictureAnswer', 'ReadAnswer',
-           'answer_page', 'RunAnswer', 'answer_run', 'BlendAnswer', 'answer_blend', 'RankedAnswer', 'RecipeAnswer',
-           'RunsAnswer', 'answer_ranked']
+           'answer_compare', 'PredictAnswer', 'DigitAnswer', 'LineAnswer', 'InkAnswer', 'PictureAnswer', 'NumberAnswer',
+           'ReadAnswer', 'answer_page', 'answer_number', 'RunAnswer', 'answer_run', 'BlendAnswer', 'answer_blend',
+           'RankedAnswer', 'RecipeAnswer', 'RunsAnswer', 'answer_ranked']
 
 # %% ../../nbs/runs/answers.ipynb #8cab0dd6
 import json
@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 # %% ../../nbs/runs/answers.ipynb #195b4213
 import msgspec
-from msgspec import Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 # %% ../../nbs/runs/answers.ipynb #f3002fe5
 from ..core.docments import add_docments
@@ -110,6 +110,7 @@ class DigitAnswer(Struct, frozen=True):
     box:Box
     doubt:str|None # why the answer is a doubt; null for a sure one
     point:bool # does a decimal point or comma follow?
+    machine:int|UnsetType=UNSET # what the model had answered, where a person decided
 
 # %% ../../nbs/runs/answers.ipynb #2402e861
 class LineAnswer(Struct, frozen=True):
@@ -130,6 +131,20 @@ class PictureAnswer(Struct, frozen=True):
     lines:list[LineAnswer]
     others:list[InkAnswer]
 
+# %% ../../nbs/runs/answers.ipynb #127e2fc5
+class NumberAnswer(Struct, frozen=True):
+    "A whole number that `read` found."
+    file:str
+    line:Annotated[int, Meta(ge=1)]
+    number:str # empty where a person decided that there is none
+    probability:Share|None # null where a person decided
+    name:str|None # of the id; null without one
+    review:str|None # why a person must look; null where none must
+    second:str # the likeliest other number
+    second_probability:Share
+    machine:str|None # what the model had answered, where a person decided; else null
+    box:Box
+
 # %% ../../nbs/runs/answers.ipynb #4cc79c99
 class ReadAnswer(Answer, frozen=True, tag='digit_recognizer/read/1'):
     "What `read` answers; `ok` is false if any picture could not be read."
@@ -137,6 +152,9 @@ class ReadAnswer(Answer, frozen=True, tag='digit_recognizer/read/1'):
     errors:list[str] # a message for each picture or name that could not be read
     left_out:list[str] # for each folder, what in it was not read, and why
     csv:str|None # the table that was written; null without --csv
+    numbers:list[NumberAnswer]|UnsetType=UNSET # where something is known of whole numbers
+    promise:str|UnsetType=UNSET # what --wrong-at-most promises
+    review:str|UnsetType=UNSET # the page for a person; missing where there is nothing to review
 
 # %% ../../nbs/runs/answers.ipynb #233aa3a4
 def _to_box(
@@ -152,7 +170,8 @@ def _answer_line(
 )->LineAnswer:
     "A line of digits as an answer."
     text = ''.join(f"{r.digit}{'.'*r.point}" for r in readings)
-    answers = [DigitAnswer(r.digit, r.confidence, _to_box(r.piece.box), r.doubt or None, r.point)
+    answers = [DigitAnswer(r.digit, r.confidence, _to_box(r.piece.box), r.doubt or None, r.point,
+                           UNSET if r.machine is None else r.machine)
                for r in readings]
     return LineAnswer(text, answers)
 
@@ -164,6 +183,16 @@ def answer_page(
     "A page that was read as an answer."
     others = [InkAnswer(piece.reason, _to_box(piece.box)) for piece in page.others]
     return PictureAnswer(str(file), [_answer_line(line) for line in page.lines], others)
+
+# %% ../../nbs/runs/answers.ipynb #8d1f4d80
+def answer_number(
+    number:Any, # a Number
+)->NumberAnswer:
+    "A whole number as an answer."
+    return NumberAnswer(str(number.row.file), number.row.line, number.text,
+                        None if number.decided else number.probability, number.name or None,
+                        number.why or None, number.second, min(1., number.second_probability),
+                        number.machine or None, _to_box(number.row.box))
 
 # %% ../../nbs/runs/answers.ipynb #c3ce6756
 class RunAnswer(Answer, frozen=True, tag='digit_recognizer/run/1'):
