@@ -42,7 +42,7 @@ function show(message = "") {
   const item = items[at], chosen = decisions.get(at);
   element("bar").value = decisions.size;
   element("count").textContent = `${decisions.size} of ${items.length} decided`;
-  element("where").textContent = `${at + 1}: ${item.file}, line ${item.line}${item.place === "" ? "" : ", place " + item.place}`;
+  element("where").textContent = `${at + 1}: ${item.file.split(/[\\/]/).pop()}, line ${item.line}${item.place === "" ? "" : ", place " + item.place}`;
   element("why").textContent = item.why + (chosen === undefined ? "" : ` · you decided: ${chosen}`);
   element("crop").src = item.crop;
   fill("first", single ? "Enter" : "1", item.machine, item.name, item.probability, chosen);
