@@ -13,7 +13,7 @@ BANNED = re.compile(
     r"|\bthat one\b|\bat hand\b|\bcomes? to the same\b", re.I)
 TEXTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "nbs/glossary.md")
 SCRIPTS = ("benchmarks", "tools", "tests")
-SHOWN = ("digit_recognizer/analysis/report.html.jinja", *(f"digit_recognizer/web/assets/{name}" for name in ("page.html", "page.js", "field.js", "layers.js", "occlusion.js")))
+SHOWN = ("digit_recognizer/analysis/report.html.jinja", *(f"digit_recognizer/web/assets/{name}" for name in ("page.html", "page.js", "field.js", "layers.js", "occlusion.js", "review.html", "review.js")))
 EXEMPT = ("test_english.py", "golden.py")  # this list; names of golden examples, which are committed results
 LONGEST = 35  # words of a sentence
 

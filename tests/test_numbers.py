@@ -101,7 +101,8 @@ def test_a_posterior_sums_to_one():
         weights, off = list_weights(row[None], ids)
         assert np.isclose(prior.sum(), 1) and np.isclose(weights.sum() + off[0], joint.sum())
         guess = guess_by_list(row[None], ids)[0]
-        assert np.isclose(guess.probability, joint[int(guess.text)] / joint.sum())
+        exact = joint[int(guess.text)] / joint.sum()
+        assert np.isclose(guess.probability, exact) if guess.fits else guess.probability <= exact
 
 
 @pytest.mark.parametrize("once", [False, True])

@@ -10,7 +10,7 @@ __all__ = ['MAX_LENGTH', 'MAX_LIST', 'CHECKS', 'UNLISTED', 'MAX_ASSIGNMENT', 'MA
            'Known', 'guess_rows', 'Number', 'answer_numbers', 'pack_unseen', 'Unseen', 'load_unseen', 'simulate',
            'parse_rate', 'Promise', 'error_limit', 'fit_promise', 'promise', 'write_numbers']
 
-# %% ../../nbs/images/numbers.ipynb #0c0f9c5e
+# %% ../../nbs/images/numbers.ipynb #f8ce82e7
 import csv
 import hashlib
 import re
@@ -19,21 +19,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/images/numbers.ipynb #b567a8ac
+# %% ../../nbs/images/numbers.ipynb #ca9417d1
 import numpy as np
 
-# %% ../../nbs/images/numbers.ipynb #72be2336
+# %% ../../nbs/images/numbers.ipynb #a267b43d
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, unknown_name_error
 
-# %% ../../nbs/images/numbers.ipynb #c22afae3
+# %% ../../nbs/images/numbers.ipynb #b842421e
 MAX_LENGTH = 40        # digits of a number
 MAX_LIST = 1_000_000   # ids of a list
 _ID_NAMES = 'id', 'student_id', 'number', 'student number', 'matriculation'
 _NAME_NAMES = 'name', 'student', 'full name', 'fullname', 'surname'
 
-# %% ../../nbs/images/numbers.ipynb #14a7f525
+# %% ../../nbs/images/numbers.ipynb #68322dc4
 @dataclass(frozen=True)
 class IdList:
     "The ids that exist; all have one length."
@@ -60,7 +60,7 @@ class IdList:
         "The name of each id; '' without names."
         return dict(zip(self.ids, self.names or ['']*len(self)))
 
-# %% ../../nbs/images/numbers.ipynb #5576cd6a
+# %% ../../nbs/images/numbers.ipynb #e3ddc0ce
 def _table(
     path:str|Path, # a CSV file, separated by comma, semicolon or tab
 )->list: # of rows of text without spaces around; empty rows are dropped
@@ -75,7 +75,7 @@ def _table(
     except csv.Error as e: raise InputError(f"{path}: not a CSV file ({e}); save the list as CSV") from None
     return [(n, row) for n, row in enumerate(rows, 1) if any(row)]
 
-# %% ../../nbs/images/numbers.ipynb #f6e3a545
+# %% ../../nbs/images/numbers.ipynb #6cd508ed
 def _id_column(
     path:str|Path,
     header:list,       # the first row; empty where the file has no header
@@ -94,7 +94,7 @@ def _id_column(
     raise InputError(f"{path}: {len(digits)} columns of digits alone, expected one with ids; "
                      f"name it: --list-column, one of {', '.join(header) or '(the file has no header)'}")
 
-# %% ../../nbs/images/numbers.ipynb #0117fd45
+# %% ../../nbs/images/numbers.ipynb #596129d6
 def _check_ids(
     path:str|Path,
     ids:list, # of row number and text
@@ -113,7 +113,7 @@ def _check_ids(
         if text in seen: raise InputError(f"{path}: id {text} occurs twice, in rows {seen[text]} and {row}; delete one")
         seen[text] = row
 
-# %% ../../nbs/images/numbers.ipynb #8674dd28
+# %% ../../nbs/images/numbers.ipynb #07d2a90b
 def read_list(
     path:str|Path,        # a CSV file
     column:str|None=None, # of the ids; by default `id`, or the only column of digits alone
@@ -131,10 +131,10 @@ def read_list(
     names = tuple(row[named[0]] if named[0]<len(row) else '' for _, row in rows) if named else ()
     return IdList(tuple(text for _, text in ids), names, path)
 
-# %% ../../nbs/images/numbers.ipynb #8736ce22
+# %% ../../nbs/images/numbers.ipynb #81d3543d
 _PATTERN = re.compile(r'(?P<any>#)|(?P<digit>[0-9])|\[(?P<no>\^?)(?P<set>(?:[0-9](?:-[0-9])?)+)\]')
 
-# %% ../../nbs/images/numbers.ipynb #d088d0bb
+# %% ../../nbs/images/numbers.ipynb #89fb0b64
 def _allowed(
     found:re.Match, # of `_PATTERN`
 )->np.ndarray: # bool (10,)
@@ -144,7 +144,7 @@ def _allowed(
     digits = [d for a, b in spans for d in range(int(a), int(b or a)+1)]
     return np.isin(np.arange(10), digits)!=bool(found['no'])
 
-# %% ../../nbs/images/numbers.ipynb #b8e5d871
+# %% ../../nbs/images/numbers.ipynb #65a4e7f8
 def parse_pattern(
     text:str, # such as 0########, 0#{8} or [1-3]##
 )->np.ndarray: # bool (k, 10), which digits each place allows
@@ -161,7 +161,7 @@ def parse_pattern(
     if 0<len(places)<=MAX_LENGTH: return np.stack(places)
     raise InputError(f"pattern {text!r}: {len(places)} digits; expected 1 to {MAX_LENGTH}")
 
-# %% ../../nbs/images/numbers.ipynb #44a709c3
+# %% ../../nbs/images/numbers.ipynb #5267a140
 def _luhn(
     k:int, # digits of the number
 )->np.ndarray: # int (k, 10), the term of each digit at each place
@@ -169,21 +169,21 @@ def _luhn(
     doubled = np.array([2*d-9*(d>4) for d in range(10)])
     return np.stack([doubled if (k-1-j)%2 else np.arange(10) for j in range(k)])
 
-# %% ../../nbs/images/numbers.ipynb #86470115
+# %% ../../nbs/images/numbers.ipynb #ad35e8c7
 def _weighted(
     weights:list, # one for each place, from the left
 )->np.ndarray: # int (k, 10)
     "Terms that are a weight times the digit."
     return np.outer(weights, np.arange(10))
 
-# %% ../../nbs/images/numbers.ipynb #6bcba98d
+# %% ../../nbs/images/numbers.ipynb #8f626244
 CHECKS = { # name -> terms of a number of k digits, modulus, remainder
     'luhn':  (_luhn, 10, 0),
     'mod11': (lambda k: _weighted(list(range(k, 0, -1))), 11, 0),
     'ean':   (lambda k: _weighted([1+2*((k-1-j)%2) for j in range(k)]), 10, 0),
     'mod97': (lambda k: _weighted([pow(10, k-1-j, 97) for j in range(k)]), 97, 1)}
 
-# %% ../../nbs/images/numbers.ipynb #56876649
+# %% ../../nbs/images/numbers.ipynb #f01cda18
 def check_terms(
     name:str, # of `CHECKS`, or '' for no rule
     k:int,    # digits of the number
@@ -196,7 +196,7 @@ def check_terms(
     terms[-1] -= remainder
     return terms%modulus, modulus
 
-# %% ../../nbs/images/numbers.ipynb #ad2e8341
+# %% ../../nbs/images/numbers.ipynb #7b3143e3
 def has_check(
     digits:np.ndarray, # (n, k)
     name:str,          # of `CHECKS`
@@ -205,10 +205,10 @@ def has_check(
     terms, modulus = check_terms(name, digits.shape[1])
     return terms[np.arange(digits.shape[1]), digits].sum(1)%modulus==0
 
-# %% ../../nbs/images/numbers.ipynb #5ba02704
+# %% ../../nbs/images/numbers.ipynb #eeaf001e
 UNLISTED = .01 # prior probability that a number is not on the list, or breaks its rule
 
-# %% ../../nbs/images/numbers.ipynb #ecf3e413
+# %% ../../nbs/images/numbers.ipynb #f871229a
 @dataclass(frozen=True)
 class Guess:
     "The likeliest number of a row."
@@ -223,14 +223,14 @@ class Guess:
         "The probability of the number."
         return max(0., 1-self.risk)
 
-# %% ../../nbs/images/numbers.ipynb #656bc80f
+# %% ../../nbs/images/numbers.ipynb #62ce1c5c
 def _to_text(
     digits:Any, # of a number
 )->str:
     "Digits as text."
     return ''.join(map(str, map(int, digits)))
 
-# %% ../../nbs/images/numbers.ipynb #9b76ae34
+# %% ../../nbs/images/numbers.ipynb #babf522e
 def _two_best(
     candidates:np.ndarray, # (m, states, c), changed
 )->tuple[np.ndarray, np.ndarray]: # both (m, states, 2): positions along the last axis; values
@@ -241,7 +241,7 @@ def _two_best(
     second = candidates.argmax(2)[..., None]
     return np.concatenate([first, second], 2), np.concatenate([*values, np.take_along_axis(candidates, second, 2)], 2)
 
-# %% ../../nbs/images/numbers.ipynb #bcc2a551
+# %% ../../nbs/images/numbers.ipynb #ea83f2cf
 def _top_two(
     weights:np.ndarray, # (m, k, 10), 0 where the rule forbids a digit
     terms:np.ndarray,   # of `check_terms`
@@ -261,7 +261,7 @@ def _top_two(
         state = (state-terms[j][digits[..., j]])%modulus
     return best[:, 0], digits
 
-# %% ../../nbs/images/numbers.ipynb #3726dbc2
+# %% ../../nbs/images/numbers.ipynb #8246a771
 def _mass(
     weights:np.ndarray, # (m, k, 10), of the digits of m numbers
     terms:np.ndarray,   # of `check_terms`
@@ -274,7 +274,7 @@ def _mass(
         state = sum(np.roll(state, int(add[d]), 1)*weights[:, j, d, None] for d in range(10))
     return state[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #9b938af2
+# %% ../../nbs/images/numbers.ipynb #155c27e9
 def _chunks(
     rows:np.ndarray, # (m, …)
     n:int,           # numbers that each row needs in memory
@@ -283,7 +283,7 @@ def _chunks(
     step = max(1, 4_000_000//n)
     return [rows[i:i+step] for i in range(0, len(rows), step)]
 
-# %% ../../nbs/images/numbers.ipynb #1c04a7d8
+# %% ../../nbs/images/numbers.ipynb #1c6cc9a9
 def _rule_guess(
     candidates:list,  # of (probability, digits), those that follow the rule first
     fitting:int,      # how many of them follow the rule
@@ -300,7 +300,7 @@ def _rule_guess(
     second, (q, _) = rest[0] if rest else (first, (0., False))
     return Guess(first, float(max(0., 1-p/total)), second, float(q/total), bool(fits))
 
-# %% ../../nbs/images/numbers.ipynb #dc78a44a
+# %% ../../nbs/images/numbers.ipynb #2e13b1d0
 def guess_by_rule(
     rows:np.ndarray,    # probabilities (m, k, 10)
     allowed:np.ndarray, # bool (k, 10), of `parse_pattern`
@@ -322,7 +322,7 @@ def guess_by_rule(
             guesses.append(_rule_guess(candidates, 2, ((1-unlisted)/count, max(unlisted, 1e-9*(not unlisted))*10.**-k), inside[row]))
     return guesses
 
-# %% ../../nbs/images/numbers.ipynb #4444779d
+# %% ../../nbs/images/numbers.ipynb #a6fcac58
 def _off_prior(
     digits:np.ndarray, # (n, k)
     shares:np.ndarray, # (k, 10), of `IdList.shares`
@@ -330,7 +330,7 @@ def _off_prior(
     "The probability of each number among those that are not on the list."
     return .5*10.**-shares.shape[0]+.5*shares[np.arange(len(shares)), digits].prod(1)
 
-# %% ../../nbs/images/numbers.ipynb #d6a21c0e
+# %% ../../nbs/images/numbers.ipynb #e5d785db
 def list_weights(
     rows:np.ndarray, # probabilities (m, k, 10), none 0
     ids:IdList,
@@ -346,7 +346,7 @@ def list_weights(
     off = unlisted*(.5*10.**-k*rows.sum(2).prod(1)+.5*(rows*shares).sum(2).prod(1))-p@anywhere
     return p*((1-unlisted)/n+anywhere), np.maximum(off, unlisted*1e-12*10.**-k)
 
-# %% ../../nbs/images/numbers.ipynb #80fca796
+# %% ../../nbs/images/numbers.ipynb #f18047df
 def _off_guess(
     row:np.ndarray, # probabilities (k, 10)
     ids:IdList,
@@ -357,7 +357,7 @@ def _off_guess(
     whole = .5*10.**-len(row)+.5*(row*ids.shares).sum(1).prod()
     return _to_text(some[weights.argmax()]), float(weights.max()/whole)
 
-# %% ../../nbs/images/numbers.ipynb #71947de3
+# %% ../../nbs/images/numbers.ipynb #d0e85d41
 def _list_guess(
     row:np.ndarray,     # probabilities (k, 10)
     weights:np.ndarray, # of each id, (n,)
@@ -378,7 +378,7 @@ def _list_guess(
     if off>rest*total: return Guess(ids.ids[at], risk, free, float(off/total))
     return Guess(ids.ids[at], risk, ids.ids[other], rest)
 
-# %% ../../nbs/images/numbers.ipynb #0deef12f
+# %% ../../nbs/images/numbers.ipynb #c72b8a98
 def guess_by_list(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
@@ -389,10 +389,10 @@ def guess_by_list(
     return [_list_guess(row, w, off, ids) for part, weights, offs in found
             for row, w, off in zip(part, weights, offs)]
 
-# %% ../../nbs/images/numbers.ipynb #a555d109
+# %% ../../nbs/images/numbers.ipynb #3f2ba7b1
 MAX_ASSIGNMENT = 25_000_000 # rows times ids of a joint assignment
 
-# %% ../../nbs/images/numbers.ipynb #1baf136c
+# %% ../../nbs/images/numbers.ipynb #7f9b756b
 def _sums_of_others(
     x:np.ndarray, # not negative, (n, m)
 )->np.ndarray: # (n, m)
@@ -403,7 +403,7 @@ def _sums_of_others(
     out[:, :-1] += right[:, 1:]
     return out
 
-# %% ../../nbs/images/numbers.ipynb #c3e198c4
+# %% ../../nbs/images/numbers.ipynb #328d2280
 def assignment_weights(
     odds:np.ndarray, # weight of each id against none of them, (m, n)
     steps:int=500,   # at most
@@ -417,7 +417,7 @@ def assignment_weights(
         if change<1e-9: break
     return odds*free
 
-# %% ../../nbs/images/numbers.ipynb #b0de61f3
+# %% ../../nbs/images/numbers.ipynb #0d55323b
 def guess_once(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
@@ -436,10 +436,10 @@ def guess_once(
     return [_list_guess(row, w, 1., ids, int(j) if j<n else -1)
             for row, w, j in zip(rows, assignment_weights(odds), at)]
 
-# %% ../../nbs/images/numbers.ipynb #871acc66
+# %% ../../nbs/images/numbers.ipynb #3c4bd4d9
 MAX_ADDENDS = 200 # numbers above the sum
 
-# %% ../../nbs/images/numbers.ipynb #585b27c1
+# %% ../../nbs/images/numbers.ipynb #8017ab03
 def _convolve(
     rows:np.ndarray, # (n, 10), of the digits of one place
 )->list: # n+1 arrays: the distribution of the sum of the first 0, 1, … n digits
@@ -448,7 +448,7 @@ def _convolve(
     for row in rows: sums.append(np.convolve(sums[-1], row))
     return sums
 
-# %% ../../nbs/images/numbers.ipynb #1971dfef
+# %% ../../nbs/images/numbers.ipynb #d7bcb6b3
 def _carry_step(
     carry:np.ndarray, # weight of each carry from the right, (n,)
     sums:np.ndarray,  # distribution of the sum of the digits above
@@ -461,7 +461,7 @@ def _carry_step(
     np.add.at(out, np.arange(len(values))//10, values)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #7a225c5a
+# %% ../../nbs/images/numbers.ipynb #4b37aa4b
 def sum_mass(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->float: # 0 to 1
@@ -470,7 +470,7 @@ def sum_mass(
     for j in reversed(range(rows.shape[1])): carry = _carry_step(carry, _convolve(rows[:-1, j])[-1], rows[-1, j])
     return float(carry[0])
 
-# %% ../../nbs/images/numbers.ipynb #53d98f7d
+# %% ../../nbs/images/numbers.ipynb #53124374
 def _fixed_masses(
     rows:np.ndarray,   # (n, k, 10), the sum last
     digits:np.ndarray, # (n, k), a number for each row
@@ -488,7 +488,7 @@ def _fixed_masses(
         carries[-1] = _carry_step(carries[-1], left[-1], fixed)
     return carries[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #785d5813
+# %% ../../nbs/images/numbers.ipynb #047894c9
 def _best_place(
     start:np.ndarray, # log weight of each carry from the right, (n,)
     rows:np.ndarray,  # log probabilities of one place, (n, 10), the sum last
@@ -502,7 +502,7 @@ def _best_place(
         best = padded.max(0)
     return best+rows[-1, np.arange(len(best))%10], choices
 
-# %% ../../nbs/images/numbers.ipynb #21ac0d21
+# %% ../../nbs/images/numbers.ipynb #7432f807
 def best_column(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->np.ndarray: # int (n, k)
@@ -525,7 +525,7 @@ def best_column(
         out = at
     return digits
 
-# %% ../../nbs/images/numbers.ipynb #a158fa7e
+# %% ../../nbs/images/numbers.ipynb #5d45da9e
 def guess_column(
     rows:np.ndarray,         # probabilities (n, k, 10), the sum last; short numbers begin with zeros
     unlisted:float=UNLISTED, # prior probability of a sum that is wrong on the paper
@@ -543,19 +543,19 @@ def guess_column(
     return [Guess(_to_text(a), max(0., 1-pa), _to_text(b), float(pb), bool(share>=.5))
             for a, pa, b, pb in zip(chosen, p.tolist(), other, q)]
 
-# %% ../../nbs/images/numbers.ipynb #d73e8e1a
+# %% ../../nbs/images/numbers.ipynb #58410fb8
 def _runner_up(
     rows:np.ndarray, # probabilities (n, k, 10)
 )->np.ndarray: # int (n, k)
     "The second likeliest number of each row, read apart from the others."
     return np.concatenate([_top_two(row[None], np.zeros((len(row), 10), int), 1)[1][:, 1] for row in rows])
 
-# %% ../../nbs/images/numbers.ipynb #cab2d6cf
+# %% ../../nbs/images/numbers.ipynb #a20ea89c
 UNIFORM = 1e-4                    # share of the uniform distribution in a digit's probabilities
 DOUBTFUL = .5                     # the same for a doubtful piece
 BLANK, REFUSED = 'a blank box', 'not a digit?' # reason of a blank cell; doubt of a refused piece
 
-# %% ../../nbs/images/numbers.ipynb #9c2bfb66
+# %% ../../nbs/images/numbers.ipynb #87392a4b
 def to_evidence(
     proba:np.ndarray, # probabilities of the model, (…, 10)
     doubt:str='',     # of the piece
@@ -564,7 +564,7 @@ def to_evidence(
     share = 1. if doubt==REFUSED else DOUBTFUL if doubt else UNIFORM
     return (1-share)*np.asarray(proba, float)+share/10
 
-# %% ../../nbs/images/numbers.ipynb #eb786138
+# %% ../../nbs/images/numbers.ipynb #ea5b4c9e
 @dataclass(frozen=True)
 class Row:
     "One number as it was read: a line of free digits, or a row of boxes."
@@ -588,7 +588,7 @@ class Row:
         boxes = np.array([(c.piece if hasattr(c, 'digit') else c).box for c in self.cells])
         return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
 
-# %% ../../nbs/images/numbers.ipynb #d8ad97ef
+# %% ../../nbs/images/numbers.ipynb #d50fa372
 def page_rows(
     name:Any, # of the picture
     page:Any, # of `read_picture`
@@ -601,7 +601,7 @@ def page_rows(
     return [Row(name, line, tuple(c for _, c in sorted(some, key=lambda pair: pair[0])))
             for line, some in sorted(cells.items())]
 
-# %% ../../nbs/images/numbers.ipynb #0b8173f7
+# %% ../../nbs/images/numbers.ipynb #78cca132
 def _trimmed(
     row:Row,
     length:int|None, # digits of the number; None where it is not known
@@ -613,14 +613,14 @@ def _trimmed(
     while cells and not hasattr(cells[0], 'digit'): cells.pop(0)
     return tuple(cells)
 
-# %% ../../nbs/images/numbers.ipynb #a59ca25d
+# %% ../../nbs/images/numbers.ipynb #2bb346e5
 def row_evidence(
     cells:tuple, # of a `Row`
 )->np.ndarray: # (k, 10)
     "The probabilities of a row's digits."
     return np.stack([to_evidence(c.proba, c.piece.doubt) if hasattr(c, 'digit') else np.full(10, .1) for c in cells])
 
-# %% ../../nbs/images/numbers.ipynb #76f2bdff
+# %% ../../nbs/images/numbers.ipynb #197a4518
 @dataclass(frozen=True)
 class Known:
     "What is known of the numbers; raises `InputError` for what contradicts itself."
@@ -654,7 +654,7 @@ class Known:
         if self.ids: return len(self.ids.ids[0])
         return len(parse_pattern(self.pattern)) if self.pattern else None
 
-# %% ../../nbs/images/numbers.ipynb #ca76c102
+# %% ../../nbs/images/numbers.ipynb #36792cb7
 def guess_rows(
     rows:np.ndarray, # evidence (m, k, 10), for a sum the numbers of one column
     known:Known,
@@ -665,7 +665,7 @@ def guess_rows(
     if known.ids: return (guess_once if known.once else guess_by_list)(rows, known.ids, unlisted)
     return guess_by_rule(rows, parse_pattern(known.pattern or '#'*rows.shape[1]), known.check, unlisted)
 
-# %% ../../nbs/images/numbers.ipynb #70f6996d
+# %% ../../nbs/images/numbers.ipynb #877838ca
 @dataclass(frozen=True)
 class Number:
     "A whole number that was read."
@@ -684,10 +684,10 @@ class Number:
         "Did a person decide it?"
         return bool(self.machine)
 
-# %% ../../nbs/images/numbers.ipynb #dd1201bf
+# %% ../../nbs/images/numbers.ipynb #3444cb43
 SURE_PROBABILITY = .9 # a number with less is for a person, where no rate is promised
 
-# %% ../../nbs/images/numbers.ipynb #169b636e
+# %% ../../nbs/images/numbers.ipynb #2d5a4b44
 def _misfit(
     known:Known,
 )->str:
@@ -696,7 +696,7 @@ def _misfit(
     if known.ids: return 'not on the list'
     return 'breaks the check digit' if known.check else 'does not fit the pattern'
 
-# %% ../../nbs/images/numbers.ipynb #742eb683
+# %% ../../nbs/images/numbers.ipynb #7beb6ac5
 def _decimals(
     cells:tuple, # of a `Row`
 )->int:
@@ -704,7 +704,7 @@ def _decimals(
     points = [len(cells)-1-j for j, c in enumerate(cells) if getattr(c, 'point', False)]
     return points[-1] if points else 0
 
-# %% ../../nbs/images/numbers.ipynb #2d840907
+# %% ../../nbs/images/numbers.ipynb #9e942560
 def _with_point(
     text:str,     # digits
     decimals:int, # after the point
@@ -713,7 +713,7 @@ def _with_point(
     if not decimals or not re.fullmatch('[0-9]+', text): return text
     return f'{text[:-decimals]}.{text[-decimals:]}'
 
-# %% ../../nbs/images/numbers.ipynb #382a57bc
+# %% ../../nbs/images/numbers.ipynb #f8e61d09
 def _to_number(
     row:Row,
     guess:Guess,
@@ -727,7 +727,7 @@ def _to_number(
     return Number(row, _with_point(guess.text, decimals), guess.probability, _with_point(guess.second, decimals),
                   guess.second_probability, name, why, risk=guess.risk)
 
-# %% ../../nbs/images/numbers.ipynb #742722e8
+# %% ../../nbs/images/numbers.ipynb #1c870631
 def _odd_number(
     row:Row,
     why:str, # a person must look
@@ -737,7 +737,7 @@ def _odd_number(
     guess = guess_rows(row_evidence(cells)[None], Known())[0]
     return replace(_to_number(row, guess, Known(), 0.), why=why)
 
-# %% ../../nbs/images/numbers.ipynb #ba9506f7
+# %% ../../nbs/images/numbers.ipynb #f442dd9a
 def _column(
     rows:list, # of `Row`, a page
 )->np.ndarray: # (n, k, 10)
@@ -751,7 +751,7 @@ def _column(
         out[n, first:first+len(c)] = row_evidence(c)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #a401b4a5
+# %% ../../nbs/images/numbers.ipynb #038f2fe5
 def _sum_numbers(
     rows:list, # of `Row`, a page
     known:Known,
@@ -769,7 +769,7 @@ def _sum_numbers(
         numbers.append(_to_number(row, replace(guess, text=guess.text[cut], second=guess.second[cut]), known, limit))
     return numbers
 
-# %% ../../nbs/images/numbers.ipynb #51b85aba
+# %% ../../nbs/images/numbers.ipynb #1497c94c
 def answer_numbers(
     rows:list, # of `Row`, of all pages
     known:Known,
@@ -790,11 +790,11 @@ def answer_numbers(
         for i, guess in zip(some, guess_rows(evidence, known)): out[i] = _to_number(rows[i], guess, known, limit)
     return [out[i] for i in range(len(rows))]
 
-# %% ../../nbs/images/numbers.ipynb #e10ac45f
+# %% ../../nbs/images/numbers.ipynb #449e24c3
 MAX_SIMULATED = 8_000 # numbers
 _LOG_STEP = np.log(1e-5)/255 # of a byte
 
-# %% ../../nbs/images/numbers.ipynb #dcf80d85
+# %% ../../nbs/images/numbers.ipynb #fc75fba3
 def pack_unseen(
     proba:np.ndarray, # probabilities (n, 10)
 )->np.ndarray: # uint8 (n, 10)
@@ -804,7 +804,7 @@ def pack_unseen(
     top = np.take_along_axis(packed, first, 1)
     return np.where((packed<=top) & (np.arange(10)!=first), top+1, packed)
 
-# %% ../../nbs/images/numbers.ipynb #6a87a3da
+# %% ../../nbs/images/numbers.ipynb #1422700f
 @dataclass(frozen=True)
 class Unseen:
     "Digits that a model never saw."
@@ -813,7 +813,7 @@ class Unseen:
 
     def __len__(self): return len(self.y)
 
-# %% ../../nbs/images/numbers.ipynb #7f6c4f67
+# %% ../../nbs/images/numbers.ipynb #184d47dd
 def load_unseen(
     folder:str|Path, # of a run
 )->Unseen:
@@ -827,7 +827,7 @@ def load_unseen(
         proba = np.where(z['packed']==255, 0, np.exp(_LOG_STEP*z['packed']))
         return Unseen(to_evidence(proba/proba.sum(1, keepdims=True)), z['y'])
 
-# %% ../../nbs/images/numbers.ipynb #74766d58
+# %% ../../nbs/images/numbers.ipynb #6c3b3cc1
 def _random_rule(
     known:Known,
     m:int, # numbers
@@ -843,7 +843,7 @@ def _random_rule(
         if len(found)==m: return found
     return np.resize(found, (m, k)) if len(found) else found
 
-# %% ../../nbs/images/numbers.ipynb #20a69902
+# %% ../../nbs/images/numbers.ipynb #21d58074
 def _random_ids(
     known:Known,
     m:int,    # numbers
@@ -856,7 +856,7 @@ def _random_ids(
     stacks = [rng.permutation(n)[:size] for _ in range(-(-m//size))]
     return known.ids.digits[np.concatenate(stacks)[:m]].astype(int)
 
-# %% ../../nbs/images/numbers.ipynb #bee965ee
+# %% ../../nbs/images/numbers.ipynb #794d4b92
 def _break_some(
     truth:np.ndarray, # (m, k), changed
     known:Known,
@@ -871,7 +871,7 @@ def _break_some(
         other = np.where(rng.random((m, 1))<.5, alike, other)
     return np.where(rng.random((m, 1))<share, other, truth)
 
-# %% ../../nbs/images/numbers.ipynb #0e2f16c8
+# %% ../../nbs/images/numbers.ipynb #31a85867
 def _random_columns(
     m:int,    # numbers
     k:int,    # digits of each
@@ -884,7 +884,7 @@ def _random_columns(
     values = np.c_[addends, addends.sum(1)].ravel()
     return values[:, None]//10**np.arange(k)[::-1]%10
 
-# %% ../../nbs/images/numbers.ipynb #72c3f209
+# %% ../../nbs/images/numbers.ipynb #f04d48f9
 def _draw_digits(
     truth:np.ndarray,  # (m, k)
     unseen:Unseen,
@@ -903,7 +903,7 @@ def _draw_digits(
         if len(pool): rows[again] = rng.choice(pool, int(again.sum()))
     return unseen.proba[rows[:last]]
 
-# %% ../../nbs/images/numbers.ipynb #a86c96c9
+# %% ../../nbs/images/numbers.ipynb #2dc79be6
 def simulate(
     known:Known,
     unseen:Unseen,
@@ -923,7 +923,7 @@ def simulate(
     wrong = np.array([g.text!=_to_text(t) for g, t in zip(guesses, truth)], bool)
     return np.array([g.risk if g.fits else 1. for g in guesses]), wrong
 
-# %% ../../nbs/images/numbers.ipynb #1894712b
+# %% ../../nbs/images/numbers.ipynb #f7ed0079
 def parse_rate(
     text:str, # such as 1/1000, 0.001 or 0.1%
 )->float: # above 0, below 1
@@ -934,7 +934,7 @@ def parse_rate(
     if 0<rate<1: return rate
     raise InputError(f"rate {text!r}: expected a share above 0 and below 1, such as 1/1000, 0.001 or 0.1%")
 
-# %% ../../nbs/images/numbers.ipynb #c9caf095
+# %% ../../nbs/images/numbers.ipynb #75870c93
 @dataclass(frozen=True)
 class Promise:
     "What a threshold promises."
@@ -950,7 +950,7 @@ class Promise:
         return (f"at most 1 in {1/self.rate:,.0f} answers is wrong (95% sure) where no person must look: {self.wrong:,} of "
                 f"{self.answered:,} were wrong, of {self.numbers:,} numbers made of {self.digits:,} digits that the model never saw")
 
-# %% ../../nbs/images/numbers.ipynb #8cd0701e
+# %% ../../nbs/images/numbers.ipynb #4650c1b1
 def error_limit(
     wrong:np.ndarray, # errors, (n,)
     n:np.ndarray,     # answers, (n,)
@@ -960,7 +960,7 @@ def error_limit(
     from scipy.stats import beta
     return np.where(wrong>=n, 1., beta.ppf(level, np.asarray(wrong)+1, np.maximum(np.asarray(n)-wrong, 1)))
 
-# %% ../../nbs/images/numbers.ipynb #2d2732ff
+# %% ../../nbs/images/numbers.ipynb #93afd8b9
 def _first_position(
     m:int,      # numbers
     rate:float, # of wrong answers, at most
@@ -971,7 +971,7 @@ def _first_position(
     tolerated = binom.ppf(.05, n, rate)-1 # the errors that Clopper and Pearson's limit lets pass
     return max(m//2, int((tolerated>=max(0, tolerated[3*m//4])).argmax()))
 
-# %% ../../nbs/images/numbers.ipynb #ed973b79
+# %% ../../nbs/images/numbers.ipynb #3b164584
 def fit_promise(
     risk:np.ndarray,  # of `simulate`
     wrong:np.ndarray, # of `simulate`
@@ -994,7 +994,7 @@ def fit_promise(
     raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {m:,} numbers made of {digits:,} unseen digits "
                      f"promise {best}; allow a higher rate, or give a list, a pattern or a check digit")
 
-# %% ../../nbs/images/numbers.ipynb #9c13e086
+# %% ../../nbs/images/numbers.ipynb #d3bc7ad1
 def promise(
     rows:list, # of `Row`, of all pages
     known:Known,
@@ -1009,19 +1009,19 @@ def promise(
     if known.total: size = max(3, -(-len(rows)//len({row.file for row in rows})))
     return fit_promise(*simulate(known, unseen, k, size), rate, len(unseen))
 
-# %% ../../nbs/images/numbers.ipynb #31ee7ebf
+# %% ../../nbs/images/numbers.ipynb #f6a827f6
 NUMBER_COLUMNS = ('file', 'line', 'number', 'probability', 'name', 'review', # why a person must look; empty where none must
                   'second', 'second_probability', 'machine', # what the model had answered, where a person decided
                   'left', 'top', 'right', 'bottom')
 
-# %% ../../nbs/images/numbers.ipynb #0dbb29c3
+# %% ../../nbs/images/numbers.ipynb #093aae9a
 def _share(
     p:float, # a probability
 )->str:
     "A probability as text; one below 1 is never shown as 1."
     return f'{min(p, .999999):.6f}'
 
-# %% ../../nbs/images/numbers.ipynb #6d711eaf
+# %% ../../nbs/images/numbers.ipynb #3d79b57b
 def write_numbers(
     numbers:list,  # of `Number`
     path:str|Path, # a file that does not exist yet
@@ -1034,5 +1034,5 @@ def write_numbers(
                        n.why, n.second, _share(n.second_probability), n.machine, *n.row.box] for n in numbers)
     return Path(path)
 
-# %% ../../nbs/images/numbers.ipynb #7b18b6c4
+# %% ../../nbs/images/numbers.ipynb #4d8880c4
 add_docments(__name__)

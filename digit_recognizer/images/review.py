@@ -7,7 +7,7 @@ __all__ = ['CROP_SIZE', 'NOTHING', 'DECISION_COLUMNS', 'crop_around', 'Crops', '
            'write_review_page', 'Decision', 'read_decisions', 'match_decisions', 'check_decisions', 'decide_digits',
            'decide_number', 'by_place']
 
-# %% ../../nbs/images/review.ipynb #584b8302
+# %% ../../nbs/images/review.ipynb #ef0987fc
 import base64
 import csv
 import hashlib
@@ -19,20 +19,20 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/images/review.ipynb #8b00b3e8
+# %% ../../nbs/images/review.ipynb #5b8f8753
 import numpy as np
 
-# %% ../../nbs/images/review.ipynb #129bbc43
+# %% ../../nbs/images/review.ipynb #1f9fc12a
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file
 from .numbers import Known, Number, Row, page_rows
 
-# %% ../../nbs/images/review.ipynb #8a5733b5
+# %% ../../nbs/images/review.ipynb #e41591f0
 CROP_SIZE = 900, 260 # pixels, at most
 _FRAME = 96          # grey level of the frame
 
-# %% ../../nbs/images/review.ipynb #796946c2
+# %% ../../nbs/images/review.ipynb #81e4344c
 def crop_around(
     picture,   # Pillow image
     box:tuple, # left, top, right, bottom of the answer
@@ -54,7 +54,7 @@ def crop_around(
     grey.save(out := BytesIO(), 'JPEG', quality=72)
     return 'data:image/jpeg;base64,'+base64.b64encode(out.getvalue()).decode()
 
-# %% ../../nbs/images/review.ipynb #054edb96
+# %% ../../nbs/images/review.ipynb #a8e07107
 class Crops:
     "Collects crops while pictures are read: of each number, or of each doubtful digit."
     def __init__(self,
@@ -72,7 +72,7 @@ class Crops:
             Row(name, r.piece.line, (r,)) for r in page.readings if r.doubt]
         for row in rows: self.found[_key(row, self.whole)] = crop_around(picture, row.box)
 
-# %% ../../nbs/images/review.ipynb #58b7a533
+# %% ../../nbs/images/review.ipynb #485d1ee8
 def _key(
     row:Row,    # of one digit, where it is not whole
     whole:bool, # a number?
@@ -80,12 +80,12 @@ def _key(
     "What names an answer within its picture."
     return str(row.line), '' if whole else str(row.readings[0].piece.place), row.fingerprint, str(row.file)
 
-# %% ../../nbs/images/review.ipynb #b9f75990
+# %% ../../nbs/images/review.ipynb #ed2c0a22
 NOTHING = 'not a number', 'not a digit' # the decision that there is none: for numbers, for digits
 DECISION_COLUMNS = ('file', 'line', 'place', 'fingerprint', 'machine', 'probability', 'second', 'second_probability',
                     'decision')
 
-# %% ../../nbs/images/review.ipynb #c9007761
+# %% ../../nbs/images/review.ipynb #125dd819
 def number_items(
     numbers:list, # of `Number`
     crops:dict,   # of `Crops`
@@ -97,7 +97,7 @@ def number_items(
              'second': n.second, 'second_probability': round(n.second_probability, 6), 'second_name': by_id.get(n.second, '')}
             for n in numbers if n.why and not n.decided]
 
-# %% ../../nbs/images/review.ipynb #62f77163
+# %% ../../nbs/images/review.ipynb #60d57c13
 def digit_items(
     pages:dict, # name -> Page
     crops:dict, # of `Crops`
@@ -113,7 +113,7 @@ def digit_items(
                           'second_probability': round(float(r.proba[second]), 6)})
     return items
 
-# %% ../../nbs/images/review.ipynb #6b5c7141
+# %% ../../nbs/images/review.ipynb #ee1f4ed5
 def _item(
     row:Row,
     whole:bool, # a number?
@@ -124,21 +124,21 @@ def _item(
     return dict(file=safe_cell(name), line=line, place=place, fingerprint=fingerprint,
                 crop=crops.get((line, place, fingerprint, name), ''))
 
-# %% ../../nbs/images/review.ipynb #7571b92a
+# %% ../../nbs/images/review.ipynb #57d93984
 def _asset(
     name:str, # of a file in digit_recognizer/web/assets
 )->str:
     "The text of one of the page's files."
     return (files('digit_recognizer')/'web'/'assets'/name).read_text(encoding='utf-8')
 
-# %% ../../nbs/images/review.ipynb #637bce49
+# %% ../../nbs/images/review.ipynb #913ce30c
 def _csp_hash(
     text:str, # of a script or a style
 )->str: # as a content security policy names it
     "The hash by which a browser knows a text."
     return 'sha256-'+base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
-# %% ../../nbs/images/review.ipynb #b6468367
+# %% ../../nbs/images/review.ipynb #046d732b
 def review_page(
     items:list, # of `number_items` or `digit_items`
     single:bool, # digits, not numbers?
@@ -154,7 +154,7 @@ def review_page(
         script=Markup(script), style=Markup(style), items=Markup(facts),
         script_hash=_csp_hash(script), style_hash=_csp_hash(style))
 
-# %% ../../nbs/images/review.ipynb #ace69ffc
+# %% ../../nbs/images/review.ipynb #e7a7a7f9
 def write_review_page(
     items:list,    # of `number_items` or `digit_items`, at least one
     path:str|Path, # an HTML file that does not exist yet
@@ -164,7 +164,7 @@ def write_review_page(
     with atomic_write(path) as part: part.write_text(review_page(items, single), encoding='utf-8')
     return Path(path)
 
-# %% ../../nbs/images/review.ipynb #55a6ce72
+# %% ../../nbs/images/review.ipynb #b30eadab
 @dataclass(frozen=True)
 class Decision:
     "What a person decided."
@@ -173,7 +173,7 @@ class Decision:
     key:tuple        # line, place ('' for a number), fingerprint
     answer:str       # digits, or of `NOTHING`
 
-# %% ../../nbs/images/review.ipynb #26327aff
+# %% ../../nbs/images/review.ipynb #c0ca3172
 def read_decisions(
     path:str|Path, # a CSV file of the review page
 )->list: # of `Decision`
@@ -194,14 +194,14 @@ def read_decisions(
         seen[d.file, d.key] = d.row
     return found
 
-# %% ../../nbs/images/review.ipynb #fd8af25b
+# %% ../../nbs/images/review.ipynb #19cc87f7
 def _base(
     name:Any, # of a picture
 )->str:
     "A picture's name without its folder."
     return re.split(r'[/\\]', safe_cell(name))[-1]
 
-# %% ../../nbs/images/review.ipynb #b6754a44
+# %% ../../nbs/images/review.ipynb #95c1f738
 def match_decisions(
     decisions:list, # of `Decision`
     answers:dict,   # (base name, line, place) -> list of fingerprints of what was read there
@@ -218,7 +218,7 @@ def match_decisions(
             raise InputError(f"{path}: row {d.row}: {where} of {_base(d.file)!r} is not the image that was decided; "
                              "review the pictures again")
 
-# %% ../../nbs/images/review.ipynb #877c52e7
+# %% ../../nbs/images/review.ipynb #eb8e8d83
 def check_decisions(
     decisions:list, # of `Decision`
     pages:dict,     # name -> Page
@@ -234,7 +234,7 @@ def check_decisions(
             answers.setdefault((_base(name), line, place), []).append(fingerprint)
     match_decisions(decisions, answers, path)
 
-# %% ../../nbs/images/review.ipynb #650db022
+# %% ../../nbs/images/review.ipynb #6614fedd
 def decide_digits(
     page:Any,     # what was read of a picture
     name:Any,     # of the picture
@@ -251,7 +251,7 @@ def decide_digits(
                                       piece=replace(r.piece, doubt='')))
     return replace(page, readings=readings, others=others)
 
-# %% ../../nbs/images/review.ipynb #18237cdd
+# %% ../../nbs/images/review.ipynb #2b8c487d
 def decide_number(
     number:Number,
     decided:dict, # (base name, line, '', fingerprint) -> answer
@@ -265,12 +265,12 @@ def decide_number(
     name = known.ids.by_id.get(text, '') if known.ids else ''
     return replace(number, text=text, name=name, why='', machine=number.text)
 
-# %% ../../nbs/images/review.ipynb #3d40843f
+# %% ../../nbs/images/review.ipynb #46905fbe
 def by_place(
     decisions:list, # of `Decision`
 )->dict: # (base name, line, place, fingerprint) -> answer
     "Decisions by what they decide."
     return {(_base(d.file), *d.key): d.answer for d in decisions}
 
-# %% ../../nbs/images/review.ipynb #25ea6db2
+# %% ../../nbs/images/review.ipynb #76e5cfd3
 add_docments(__name__)
