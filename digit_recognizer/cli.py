@@ -1052,14 +1052,17 @@ _List = Annotated[Path|None, typer.Option(
 _ListColumn = Annotated[str|None, typer.Option('--list-column', help='The column of ids in the list.')]
 _Pattern = Annotated[str, typer.Option(
     help='Digits that a number can have: # any, 0-9 itself, [0-3] or [^0] a class, {6} repeats.')]
-_CheckDigit = Annotated[str, typer.Option('--check', help='The rule of a check digit: luhn, mod11, ean or mod97.')]
-_Sum = Annotated[bool, typer.Option('--sum', help='The last number of each picture is the sum of those above.')]
+_CheckDigit = Annotated[str, typer.Option(
+    '--check', metavar='RULE', help='The rule of a check digit: luhn, mod11, ean or mod97.')]
+_Sum = Annotated[bool, typer.Option(
+    '--sum', help='The last number of each picture is the sum of those above.')]
 _Once = Annotated[bool, typer.Option('--once', help='Each id of the list occurs once at most.')]
 _WrongAtMost = Annotated[str|None, typer.Option(
     '--wrong-at-most', metavar='RATE', help='Answer what can be promised at a rate such as 1/1000; '
                                             'a person must look at the rest.')]
 _Review = Annotated[Path|None, typer.Option(
-    '--review', metavar='FILE.html', help='Write a page on which a person decides what is doubtful; must not exist.')]
+    '--review', metavar='FILE.html', help='Write a page on which a person decides doubtful answers; '
+                                          'must not exist.')]
 _Decisions = Annotated[Path|None, typer.Option(
     '--decisions', metavar='FILE.csv', help='What a person decided on such a page.')]
 
@@ -1076,7 +1079,8 @@ def _page_text(
             marks = ('?'*bool(r.doubt)+'.'*r.point for r in some)
             rows.append('   '+''.join(f'{str(r.digit)+mark:>5}' for r, mark in zip(some, marks)))
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
-    rows += [f'   decided by a person: line {r.piece.line}, place {r.piece.place}: {r.digit}; the model: {r.machine}'
+    rows += [f'   decided by a person: line {r.piece.line}, place {r.piece.place}: {r.digit}; '
+             f'the model: {r.machine}'
              for r in page.readings if r.machine is not None]
     return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
 
@@ -1164,7 +1168,7 @@ def _numbers(
     return [decide_number(number, decided, known) for number in numbers], promised
 
 # %% ../nbs/cli.ipynb #e560561c
-def _write_answers(
+def _write_table(
     pages:dict,        # name of the picture -> images.read.Page
     numbers:list|None, # of `_numbers`
     path:Path,         # a CSV file
@@ -1176,7 +1180,7 @@ def _write_answers(
     else: write_numbers(numbers, path)
 
 # %% ../nbs/cli.ipynb #390edac4
-def _write_review(
+def _write_doubtful(
     path:Path,         # the page that is wanted
     pages:dict,        # name of the picture -> images.read.Page
     numbers:list|None, # of `_numbers`
@@ -1186,9 +1190,9 @@ def _write_review(
     "Write a review page, unless nothing is doubtful."
     from digit_recognizer.images.numbers import Known
     from digit_recognizer.images.review import digit_items, number_items, write_review_page
-    single, found = numbers is None, crops.crops.found
-    items = digit_items(pages, found) if single else number_items(numbers, found, known or Known())
-    if items: write_review_page(items, path, single)
+    found = crops.crops.found
+    items = digit_items(pages, found) if numbers is None else number_items(numbers, found, known or Known())
+    if items: write_review_page(items, path, numbers is None)
     return len(items)
 
 # %% ../nbs/cli.ipynb #d47e938f
@@ -1227,28 +1231,16 @@ def _print_written(
     "Print what is in the files."
     digits = f'{sum(len(p.readings) for p in pages.values()):,} digits'
     if path: say(f"{escape(path)}: {digits if numbers is None else f'{len(numbers):,} numbers'}")
-    if review: say(f"{escape(review)}: {f'{asked:,} to decide' if asked else 'not written, nothing is doubtful'}")
-
-# %% ../nbs/cli.ipynb #6a5cc26f
-def _with_numbers(
-    answer:ReadAnswer, # without numbers
-    numbers:list|None, # of `_numbers`
-    promised:Any,      # images.numbers.Promise, or None
-    review:Path|None,  # the page that was written
-)->ReadAnswer:
-    "An answer that holds whole numbers, a promise and a review page, where there are any."
-    from msgspec.structs import replace
-    if numbers is not None: answer = replace(answer, numbers=list(map(answer_number, numbers)))
-    if promised: answer = replace(answer, promise=str(promised))
-    return replace(answer, review=str(review)) if review else answer
+    told = f'{asked:,} to decide' if asked else 'not written, nothing is doubtful'
+    if review: say(f'{escape(review)}: {told}')
 
 # %% ../nbs/cli.ipynb #955a8a7c
 @app.command('read')
 def _read(
     images:_Images, run:_ReadRun=None, csv:_ReadCsv=None, annotate:_Annotate=None, quiet:_Quiet=False,
-    json:_Json=False, list_:_List=None, list_column:_ListColumn=None, pattern:_Pattern='', check:_CheckDigit='',
-    sum_:_Sum=False, once:_Once=False, wrong_at_most:_WrongAtMost=None, review:_Review=None,
-    decisions:_Decisions=None,
+    json:_Json=False, list_:_List=None, list_column:_ListColumn=None, pattern:_Pattern='',
+    check:_CheckDigit='', sum_:_Sum=False, once:_Once=False, wrong_at_most:_WrongAtMost=None,
+    review:_Review=None, decisions:_Decisions=None,
 )->ReadAnswer:
     """Read handwritten digits in pictures of your own.
 
@@ -1274,16 +1266,17 @@ def _read(
     notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)
     for note in notes: say(escape(note), err=True)
     try:
-        if csv and pages: _write_answers(pages, numbers, csv)
-        asked = _write_review(review, pages, numbers, known, crops) if review else 0
+        if csv and pages: _write_table(pages, numbers, csv)
+        asked = _write_doubtful(review, pages, numbers, known, crops) if review and crops else 0
     finally:
         if not json: _print_pages(pages) if numbers is None else _print_numbers(numbers, promised)
     written = csv if pages else None
     if not json: _print_written(written, pages, numbers, review, asked)
     _print_errors(errors, pictures)
-    answer = ReadAnswer(not errors, [answer_page(path, page) for path, page in pages.items()],
-                        list(map(str, errors)), notes, str(written) if written else None)
-    return _with_numbers(answer, numbers, promised, review if asked else None)
+    return ReadAnswer(not errors, [answer_page(path, page) for path, page in pages.items()],
+                      list(map(str, errors)), notes, str(written) if written else None,
+                      None if numbers is None else list(map(answer_number, numbers)),
+                      str(promised) if promised else None, str(review) if asked else None)
 
 # %% ../nbs/cli.ipynb #3dfcd1a3
 @app.command('export')

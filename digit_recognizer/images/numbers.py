@@ -10,7 +10,7 @@ __all__ = ['MAX_LENGTH', 'MAX_LIST', 'CHECKS', 'UNLISTED', 'MAX_ASSIGNMENT', 'MA
            'Known', 'guess_rows', 'Number', 'answer_numbers', 'pack_unseen', 'Unseen', 'load_unseen', 'simulate',
            'parse_rate', 'Promise', 'error_limit', 'fit_promise', 'promise', 'write_numbers']
 
-# %% ../../nbs/images/numbers.ipynb #f8ce82e7
+# %% ../../nbs/images/numbers.ipynb #23b101ec
 import csv
 import hashlib
 import re
@@ -19,21 +19,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/images/numbers.ipynb #ca9417d1
+# %% ../../nbs/images/numbers.ipynb #ff8000d9
 import numpy as np
 
-# %% ../../nbs/images/numbers.ipynb #a267b43d
+# %% ../../nbs/images/numbers.ipynb #491a90a1
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, unknown_name_error
 
-# %% ../../nbs/images/numbers.ipynb #b842421e
+# %% ../../nbs/images/numbers.ipynb #79c1b79a
 MAX_LENGTH = 40        # digits of a number
 MAX_LIST = 1_000_000   # ids of a list
 _ID_NAMES = 'id', 'student_id', 'number', 'student number', 'matriculation'
 _NAME_NAMES = 'name', 'student', 'full name', 'fullname', 'surname'
 
-# %% ../../nbs/images/numbers.ipynb #68322dc4
+# %% ../../nbs/images/numbers.ipynb #07e6ffc1
 @dataclass(frozen=True)
 class IdList:
     "The ids that exist; all have one length."
@@ -42,7 +42,9 @@ class IdList:
     path:Any='list'   # the file, for errors
 
     def __len__(self): return len(self.ids)
-    def __repr__(self): return f"IdList({len(self):,} ids of {len(self.ids[0])} digits{', with names'*bool(self.names)})"
+    def __repr__(self):
+        named = ', with names'*bool(self.names)
+        return f'IdList({len(self):,} ids of {len(self.ids[0])} digits{named})'
 
     @cached_property
     def digits(self)->np.ndarray: # uint8 (n, k)
@@ -60,7 +62,7 @@ class IdList:
         "The name of each id; '' without names."
         return dict(zip(self.ids, self.names or ['']*len(self)))
 
-# %% ../../nbs/images/numbers.ipynb #e3ddc0ce
+# %% ../../nbs/images/numbers.ipynb #76be3efe
 def _table(
     path:str|Path, # a CSV file, separated by comma, semicolon or tab
 )->list: # of rows of text without spaces around; empty rows are dropped
@@ -68,14 +70,14 @@ def _table(
     check_file(path)
     try: text = Path(path).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as e:
-        raise InputError(f"{path}: not text in UTF-8 (byte {e.start}); save the list as CSV in UTF-8") from None
+        raise InputError(f"{path}: not text in UTF-8 (byte {e.start}); save it as CSV in UTF-8") from None
     first = text.split('\n', 1)[0]
     separator = max(',;\t', key=first.count)
     try: rows = [[c.strip() for c in row] for row in csv.reader(text.splitlines(), delimiter=separator)]
     except csv.Error as e: raise InputError(f"{path}: not a CSV file ({e}); save the list as CSV") from None
     return [(n, row) for n, row in enumerate(rows, 1) if any(row)]
 
-# %% ../../nbs/images/numbers.ipynb #6cd508ed
+# %% ../../nbs/images/numbers.ipynb #94145639
 def _id_column(
     path:str|Path,
     header:list,       # the first row; empty where the file has no header
@@ -86,15 +88,17 @@ def _id_column(
     low = [name.casefold() for name in header]
     if column is not None:
         if column.casefold() in low: return low.index(column.casefold())
-        raise InputError(f"{path}: no column {column!r}; its columns are {', '.join(header) or 'without names'}")
+        raise InputError(f"{path}: no column {column!r}; its columns are "
+                         f"{', '.join(header) or 'without names'}")
     named = [low.index(name) for name in _ID_NAMES if name in low]
     width = max((len(row) for _, row in rows), default=0)
-    digits = [j for j in range(width) if all(j<len(row) and re.fullmatch('[0-9]+', row[j]) for _, row in rows)]
+    digits = [j for j in range(width) if all(j<len(row) and re.fullmatch('[0-9]+', row[j]) for _,
+                                             row in rows)]
     if named or len(digits)==1: return named[0] if named else digits[0]
     raise InputError(f"{path}: {len(digits)} columns of digits alone, expected one with ids; "
                      f"name it: --list-column, one of {', '.join(header) or '(the file has no header)'}")
 
-# %% ../../nbs/images/numbers.ipynb #596129d6
+# %% ../../nbs/images/numbers.ipynb #d243dad5
 def _check_ids(
     path:str|Path,
     ids:list, # of row number and text
@@ -106,14 +110,17 @@ def _check_ids(
     length = len(ids[0][1])
     if length>MAX_LENGTH: raise InputError(f"{path}: ids of {length} digits; expected at most {MAX_LENGTH}")
     for row, text in ids:
-        if not re.fullmatch('[0-9]+', text): raise InputError(f"{path}: row {row}: id {text[:40]!r}; expected digits alone")
+        if not re.fullmatch('[0-9]+', text): raise InputError(f"{path}: row {row}: id {text[:40]!r}; "
+                                                              f"expected digits alone")
         if len(text)!=length:
-            raise InputError(f"{path}: row {row}: id {text} has {len(text)} digits, row {ids[0][0]} has {length}; "
+            raise InputError(f"{path}: row {row}: id {text} has {len(text)} digits, row {ids[0][0]} has "
+                             f"{length}; "
                              "expected one length; were leading zeros lost?")
-        if text in seen: raise InputError(f"{path}: id {text} occurs twice, in rows {seen[text]} and {row}; delete one")
+        if text in seen: raise InputError(f"{path}: id {text} occurs twice, in rows {seen[text]} and {row}; "
+                                          f"delete one")
         seen[text] = row
 
-# %% ../../nbs/images/numbers.ipynb #07d2a90b
+# %% ../../nbs/images/numbers.ipynb #ca1e1fbc
 def read_list(
     path:str|Path,        # a CSV file
     column:str|None=None, # of the ids; by default `id`, or the only column of digits alone
@@ -126,25 +133,26 @@ def read_list(
     ids = [(n, row[at] if at<len(row) else '') for n, row in rows]
     _check_ids(path, ids)
     low = [name.casefold() for name in header]
-    others = [low.index(name) for name in _NAME_NAMES if name in low]+[j for j in range(len(rows[0][1])) if j!=at]
+    others = [low.index(name) for name in _NAME_NAMES if name in low]+[j for j in range(len(rows[0][1]))
+                                                                       if j!=at]
     named = [j for j in others if any(j<len(row) and re.search('[^0-9.,]', row[j]) for _, row in rows)][:1]
     names = tuple(row[named[0]] if named[0]<len(row) else '' for _, row in rows) if named else ()
     return IdList(tuple(text for _, text in ids), names, path)
 
-# %% ../../nbs/images/numbers.ipynb #81d3543d
+# %% ../../nbs/images/numbers.ipynb #4f599d94
 _PATTERN = re.compile(r'(?P<any>#)|(?P<digit>[0-9])|\[(?P<no>\^?)(?P<set>(?:[0-9](?:-[0-9])?)+)\]')
 
-# %% ../../nbs/images/numbers.ipynb #89fb0b64
+# %% ../../nbs/images/numbers.ipynb #8dd17ddb
 def _allowed(
     found:re.Match, # of `_PATTERN`
 )->np.ndarray: # bool (10,)
-    "The digits that one element of a pattern allows."
+    "The digits that an element of a pattern allows."
     if found['any']: return np.ones(10, bool)
     spans = re.findall('([0-9])(?:-([0-9]))?', found['digit'] or found['set'])
     digits = [d for a, b in spans for d in range(int(a), int(b or a)+1)]
     return np.isin(np.arange(10), digits)!=bool(found['no'])
 
-# %% ../../nbs/images/numbers.ipynb #65a4e7f8
+# %% ../../nbs/images/numbers.ipynb #4bce9dd6
 def parse_pattern(
     text:str, # such as 0########, 0#{8} or [1-3]##
 )->np.ndarray: # bool (k, 10), which digits each place allows
@@ -155,13 +163,14 @@ def parse_pattern(
         found, times = _PATTERN.match(plain, at), re.compile(r'\{([0-9]{1,2})\}').match(plain, at)
         if times and places and int(times[1]): places += [places[-1]]*(int(times[1])-1)
         elif found and _allowed(found).any(): places.append(_allowed(found))
-        else: raise InputError(f"pattern {text!r}: {plain[at:at+8]!r} has no meaning there; expected # for any digit, a digit, "
+        else: raise InputError(f"pattern {text!r}: {plain[at:at+8]!r} has no meaning there; expected # for "
+                               f"any digit, a digit, "
                                "a class such as [0-3] or [^0], or {6} to repeat the element before it")
-        at = (times or found).end()
+        at += len((times or found or [''])[0])
     if 0<len(places)<=MAX_LENGTH: return np.stack(places)
     raise InputError(f"pattern {text!r}: {len(places)} digits; expected 1 to {MAX_LENGTH}")
 
-# %% ../../nbs/images/numbers.ipynb #5267a140
+# %% ../../nbs/images/numbers.ipynb #6cfd3573
 def _luhn(
     k:int, # digits of the number
 )->np.ndarray: # int (k, 10), the term of each digit at each place
@@ -169,21 +178,21 @@ def _luhn(
     doubled = np.array([2*d-9*(d>4) for d in range(10)])
     return np.stack([doubled if (k-1-j)%2 else np.arange(10) for j in range(k)])
 
-# %% ../../nbs/images/numbers.ipynb #ad35e8c7
+# %% ../../nbs/images/numbers.ipynb #ef569422
 def _weighted(
     weights:list, # one for each place, from the left
 )->np.ndarray: # int (k, 10)
     "Terms that are a weight times the digit."
     return np.outer(weights, np.arange(10))
 
-# %% ../../nbs/images/numbers.ipynb #8f626244
+# %% ../../nbs/images/numbers.ipynb #33a04ee8
 CHECKS = { # name -> terms of a number of k digits, modulus, remainder
     'luhn':  (_luhn, 10, 0),
     'mod11': (lambda k: _weighted(list(range(k, 0, -1))), 11, 0),
     'ean':   (lambda k: _weighted([1+2*((k-1-j)%2) for j in range(k)]), 10, 0),
     'mod97': (lambda k: _weighted([pow(10, k-1-j, 97) for j in range(k)]), 97, 1)}
 
-# %% ../../nbs/images/numbers.ipynb #f01cda18
+# %% ../../nbs/images/numbers.ipynb #9d873ea6
 def check_terms(
     name:str, # of `CHECKS`, or '' for no rule
     k:int,    # digits of the number
@@ -196,7 +205,7 @@ def check_terms(
     terms[-1] -= remainder
     return terms%modulus, modulus
 
-# %% ../../nbs/images/numbers.ipynb #7b3143e3
+# %% ../../nbs/images/numbers.ipynb #ddfb2414
 def has_check(
     digits:np.ndarray, # (n, k)
     name:str,          # of `CHECKS`
@@ -205,10 +214,10 @@ def has_check(
     terms, modulus = check_terms(name, digits.shape[1])
     return terms[np.arange(digits.shape[1]), digits].sum(1)%modulus==0
 
-# %% ../../nbs/images/numbers.ipynb #eeaf001e
+# %% ../../nbs/images/numbers.ipynb #b929a024
 UNLISTED = .01 # prior probability that a number is not on the list, or breaks its rule
 
-# %% ../../nbs/images/numbers.ipynb #f871229a
+# %% ../../nbs/images/numbers.ipynb #f7231dc1
 @dataclass(frozen=True)
 class Guess:
     "The likeliest number of a row."
@@ -223,14 +232,14 @@ class Guess:
         "The probability of the number."
         return max(0., 1-self.risk)
 
-# %% ../../nbs/images/numbers.ipynb #62ce1c5c
+# %% ../../nbs/images/numbers.ipynb #b5b6d729
 def _to_text(
     digits:Any, # of a number
 )->str:
     "Digits as text."
     return ''.join(map(str, map(int, digits)))
 
-# %% ../../nbs/images/numbers.ipynb #babf522e
+# %% ../../nbs/images/numbers.ipynb #275f7209
 def _two_best(
     candidates:np.ndarray, # (m, states, c), changed
 )->tuple[np.ndarray, np.ndarray]: # both (m, states, 2): positions along the last axis; values
@@ -239,9 +248,10 @@ def _two_best(
     values = [np.take_along_axis(candidates, first, 2)]
     np.put_along_axis(candidates, first, -1, 2)
     second = candidates.argmax(2)[..., None]
-    return np.concatenate([first, second], 2), np.concatenate([*values, np.take_along_axis(candidates, second, 2)], 2)
+    return np.concatenate([first, second], 2), np.concatenate([*values,
+                                                               np.take_along_axis(candidates, second, 2)], 2)
 
-# %% ../../nbs/images/numbers.ipynb #ea83f2cf
+# %% ../../nbs/images/numbers.ipynb #b685d82f
 def _top_two(
     weights:np.ndarray, # (m, k, 10), 0 where the rule forbids a digit
     terms:np.ndarray,   # of `check_terms`
@@ -261,7 +271,7 @@ def _top_two(
         state = (state-terms[j][digits[..., j]])%modulus
     return best[:, 0], digits
 
-# %% ../../nbs/images/numbers.ipynb #8246a771
+# %% ../../nbs/images/numbers.ipynb #f050b20c
 def _mass(
     weights:np.ndarray, # (m, k, 10), of the digits of m numbers
     terms:np.ndarray,   # of `check_terms`
@@ -274,7 +284,7 @@ def _mass(
         state = sum(np.roll(state, int(add[d]), 1)*weights[:, j, d, None] for d in range(10))
     return state[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #155c27e9
+# %% ../../nbs/images/numbers.ipynb #338dc864
 def _chunks(
     rows:np.ndarray, # (m, …)
     n:int,           # numbers that each row needs in memory
@@ -283,7 +293,7 @@ def _chunks(
     step = max(1, 4_000_000//n)
     return [rows[i:i+step] for i in range(0, len(rows), step)]
 
-# %% ../../nbs/images/numbers.ipynb #1c6cc9a9
+# %% ../../nbs/images/numbers.ipynb #b230ebf5
 def _rule_guess(
     candidates:list,  # of (probability, digits), those that follow the rule first
     fitting:int,      # how many of them follow the rule
@@ -300,7 +310,7 @@ def _rule_guess(
     second, (q, _) = rest[0] if rest else (first, (0., False))
     return Guess(first, float(max(0., 1-p/total)), second, float(q/total), bool(fits))
 
-# %% ../../nbs/images/numbers.ipynb #2e13b1d0
+# %% ../../nbs/images/numbers.ipynb #568de8a0
 def guess_by_rule(
     rows:np.ndarray,    # probabilities (m, k, 10)
     allowed:np.ndarray, # bool (k, 10), of `parse_pattern`
@@ -319,10 +329,12 @@ def guess_by_rule(
         free = _top_two(rows[part], np.zeros((k, 10), int), 1)
         for row, *some in zip(part, *fitting, *free):
             candidates = [*zip(some[0], some[1]), *zip(some[2], some[3])]
-            guesses.append(_rule_guess(candidates, 2, ((1-unlisted)/count, max(unlisted, 1e-9*(not unlisted))*10.**-k), inside[row]))
+            guesses.append(_rule_guess(candidates, 2, ((1-unlisted)/count,
+                                                       max(unlisted, 1e-9*(not unlisted))*10.**-k),
+                                       inside[row]))
     return guesses
 
-# %% ../../nbs/images/numbers.ipynb #a6fcac58
+# %% ../../nbs/images/numbers.ipynb #2bdd1ffa
 def _off_prior(
     digits:np.ndarray, # (n, k)
     shares:np.ndarray, # (k, 10), of `IdList.shares`
@@ -330,7 +342,7 @@ def _off_prior(
     "The probability of each number among those that are not on the list."
     return .5*10.**-shares.shape[0]+.5*shares[np.arange(len(shares)), digits].prod(1)
 
-# %% ../../nbs/images/numbers.ipynb #e5d785db
+# %% ../../nbs/images/numbers.ipynb #d2ef1ac8
 def list_weights(
     rows:np.ndarray, # probabilities (m, k, 10), none 0
     ids:IdList,
@@ -346,18 +358,18 @@ def list_weights(
     off = unlisted*(.5*10.**-k*rows.sum(2).prod(1)+.5*(rows*shares).sum(2).prod(1))-p@anywhere
     return p*((1-unlisted)/n+anywhere), np.maximum(off, unlisted*1e-12*10.**-k)
 
-# %% ../../nbs/images/numbers.ipynb #f18047df
+# %% ../../nbs/images/numbers.ipynb #fcdffebc
 def _off_guess(
     row:np.ndarray, # probabilities (k, 10)
     ids:IdList,
-)->tuple[str, float]: # digits; their share of the probability of all numbers that are like those outside the list
+)->tuple[str, float]: # digits; their share of all numbers that are like those outside the list
     "The likeliest number by the row's digits and the list's places; it can be on the list."
     some = np.stack([row.argmax(1), (row*ids.shares).argmax(1)])
     weights = _off_prior(some, ids.shares)*row[np.arange(len(row)), some].prod(1)
     whole = .5*10.**-len(row)+.5*(row*ids.shares).sum(1).prod()
     return _to_text(some[weights.argmax()]), float(weights.max()/whole)
 
-# %% ../../nbs/images/numbers.ipynb #d0e85d41
+# %% ../../nbs/images/numbers.ipynb #7819eb5b
 def _list_guess(
     row:np.ndarray,     # probabilities (k, 10)
     weights:np.ndarray, # of each id, (n,)
@@ -378,7 +390,7 @@ def _list_guess(
     if off>rest*total: return Guess(ids.ids[at], risk, free, float(off/total))
     return Guess(ids.ids[at], risk, ids.ids[other], rest)
 
-# %% ../../nbs/images/numbers.ipynb #c72b8a98
+# %% ../../nbs/images/numbers.ipynb #3f902bdd
 def guess_by_list(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
@@ -389,10 +401,10 @@ def guess_by_list(
     return [_list_guess(row, w, off, ids) for part, weights, offs in found
             for row, w, off in zip(part, weights, offs)]
 
-# %% ../../nbs/images/numbers.ipynb #3f2ba7b1
+# %% ../../nbs/images/numbers.ipynb #abe2914e
 MAX_ASSIGNMENT = 25_000_000 # rows times ids of a joint assignment
 
-# %% ../../nbs/images/numbers.ipynb #7f9b756b
+# %% ../../nbs/images/numbers.ipynb #4358d3e9
 def _sums_of_others(
     x:np.ndarray, # not negative, (n, m)
 )->np.ndarray: # (n, m)
@@ -403,7 +415,7 @@ def _sums_of_others(
     out[:, :-1] += right[:, 1:]
     return out
 
-# %% ../../nbs/images/numbers.ipynb #328d2280
+# %% ../../nbs/images/numbers.ipynb #2eb61b9a
 def assignment_weights(
     odds:np.ndarray, # weight of each id against none of them, (m, n)
     steps:int=500,   # at most
@@ -417,7 +429,7 @@ def assignment_weights(
         if change<1e-9: break
     return odds*free
 
-# %% ../../nbs/images/numbers.ipynb #0d55323b
+# %% ../../nbs/images/numbers.ipynb #104469aa
 def guess_once(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
@@ -426,8 +438,10 @@ def guess_once(
     "The id of each row by the likeliest assignment in which no id occurs twice."
     from scipy.optimize import linear_sum_assignment
     m, n = len(rows), len(ids)
-    if m*n>MAX_ASSIGNMENT: raise InputError(f"each id once: {m:,} numbers and {n:,} ids are more than one assignment can hold; "
-                                            f"expected a product of at most {MAX_ASSIGNMENT:,}; read fewer sheets at a time")
+    if m*n>MAX_ASSIGNMENT: raise InputError(f"each id once: {m:,} numbers and {n:,} ids are more than one "
+                                            f"assignment can hold; "
+                                            f"expected a product of at most {MAX_ASSIGNMENT:,}; read fewer "
+                                            f"sheets at a time")
     weights, off = list_weights(rows, ids, unlisted)
     odds = np.maximum(weights/off[:, None], 1e-200)
     cost = np.full((m, m), 1e3) # of no id, for another row
@@ -436,10 +450,10 @@ def guess_once(
     return [_list_guess(row, w, 1., ids, int(j) if j<n else -1)
             for row, w, j in zip(rows, assignment_weights(odds), at)]
 
-# %% ../../nbs/images/numbers.ipynb #3c4bd4d9
+# %% ../../nbs/images/numbers.ipynb #cfa07d99
 MAX_ADDENDS = 200 # numbers above the sum
 
-# %% ../../nbs/images/numbers.ipynb #8017ab03
+# %% ../../nbs/images/numbers.ipynb #fb949bec
 def _convolve(
     rows:np.ndarray, # (n, 10), of the digits of one place
 )->list: # n+1 arrays: the distribution of the sum of the first 0, 1, … n digits
@@ -448,7 +462,7 @@ def _convolve(
     for row in rows: sums.append(np.convolve(sums[-1], row))
     return sums
 
-# %% ../../nbs/images/numbers.ipynb #d7bcb6b3
+# %% ../../nbs/images/numbers.ipynb #294604f0
 def _carry_step(
     carry:np.ndarray, # weight of each carry from the right, (n,)
     sums:np.ndarray,  # distribution of the sum of the digits above
@@ -461,16 +475,17 @@ def _carry_step(
     np.add.at(out, np.arange(len(values))//10, values)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #4b37aa4b
+# %% ../../nbs/images/numbers.ipynb #77cac422
 def sum_mass(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->float: # 0 to 1
     "The probability that the last number is the sum of the others, if all were read apart."
     carry = np.eye(1, max(len(rows), 2))[0]
-    for j in reversed(range(rows.shape[1])): carry = _carry_step(carry, _convolve(rows[:-1, j])[-1], rows[-1, j])
+    for j in reversed(range(rows.shape[1])): carry = _carry_step(carry, _convolve(rows[:-1, j])[-1],
+                                                                 rows[-1, j])
     return float(carry[0])
 
-# %% ../../nbs/images/numbers.ipynb #53124374
+# %% ../../nbs/images/numbers.ipynb #b97da40d
 def _fixed_masses(
     rows:np.ndarray,   # (n, k, 10), the sum last
     digits:np.ndarray, # (n, k), a number for each row
@@ -488,11 +503,11 @@ def _fixed_masses(
         carries[-1] = _carry_step(carries[-1], left[-1], fixed)
     return carries[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #047894c9
+# %% ../../nbs/images/numbers.ipynb #c772b4df
 def _best_place(
     start:np.ndarray, # log weight of each carry from the right, (n,)
     rows:np.ndarray,  # log probabilities of one place, (n, 10), the sum last
-)->tuple[np.ndarray, list]: # log weight of each sum of the digits and the carry; for each digit, the choice at each sum
+)->tuple[np.ndarray, list]: # log weight of each sum with the carry; for each digit, the choice at each sum
     "The likeliest digits of one place for each sum."
     best, choices = start, []
     for row in rows[:-1]:
@@ -502,7 +517,7 @@ def _best_place(
         best = padded.max(0)
     return best+rows[-1, np.arange(len(best))%10], choices
 
-# %% ../../nbs/images/numbers.ipynb #7432f807
+# %% ../../nbs/images/numbers.ipynb #e07fcc50
 def best_column(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->np.ndarray: # int (n, k)
@@ -525,13 +540,13 @@ def best_column(
         out = at
     return digits
 
-# %% ../../nbs/images/numbers.ipynb #5d45da9e
+# %% ../../nbs/images/numbers.ipynb #7df41d5d
 def guess_column(
     rows:np.ndarray,         # probabilities (n, k, 10), the sum last; short numbers begin with zeros
     unlisted:float=UNLISTED, # prior probability of a sum that is wrong on the paper
 )->list: # of `Guess`
     "The likeliest numbers of a column whose last number is the sum of the others."
-    k, hold = rows.shape[1], sum_mass(rows)*(1-unlisted)*10.**rows.shape[1]
+    hold = sum_mass(rows)*(1-unlisted)*10.**rows.shape[1]
     share = hold/(hold+unlisted)
     free, joint = rows.argmax(2), best_column(rows)
     chosen = joint if share>=.5 else free
@@ -543,19 +558,19 @@ def guess_column(
     return [Guess(_to_text(a), max(0., 1-pa), _to_text(b), float(pb), bool(share>=.5))
             for a, pa, b, pb in zip(chosen, p.tolist(), other, q)]
 
-# %% ../../nbs/images/numbers.ipynb #58410fb8
+# %% ../../nbs/images/numbers.ipynb #cdfbf63b
 def _runner_up(
     rows:np.ndarray, # probabilities (n, k, 10)
 )->np.ndarray: # int (n, k)
     "The second likeliest number of each row, read apart from the others."
     return np.concatenate([_top_two(row[None], np.zeros((len(row), 10), int), 1)[1][:, 1] for row in rows])
 
-# %% ../../nbs/images/numbers.ipynb #a20ea89c
+# %% ../../nbs/images/numbers.ipynb #bf2f1d41
 UNIFORM = 1e-4                    # share of the uniform distribution in a digit's probabilities
 DOUBTFUL = .5                     # the same for a doubtful piece
 BLANK, REFUSED = 'a blank box', 'not a digit?' # reason of a blank cell; doubt of a refused piece
 
-# %% ../../nbs/images/numbers.ipynb #87392a4b
+# %% ../../nbs/images/numbers.ipynb #df27d56b
 def to_evidence(
     proba:np.ndarray, # probabilities of the model, (…, 10)
     doubt:str='',     # of the piece
@@ -564,7 +579,7 @@ def to_evidence(
     share = 1. if doubt==REFUSED else DOUBTFUL if doubt else UNIFORM
     return (1-share)*np.asarray(proba, float)+share/10
 
-# %% ../../nbs/images/numbers.ipynb #ea5b4c9e
+# %% ../../nbs/images/numbers.ipynb #dfa2364a
 @dataclass(frozen=True)
 class Row:
     "One number as it was read: a line of free digits, or a row of boxes."
@@ -580,7 +595,8 @@ class Row:
     @cached_property
     def fingerprint(self)->str: # 16 hexadecimal characters
         "What the images of the digits hash to; a decision is for these images alone."
-        return hashlib.sha256(b''.join(np.asarray(r.piece.img).tobytes() for r in self.readings)).hexdigest()[:16]
+        return hashlib.sha256(b''.join(np.asarray(r.piece.img).tobytes()
+                                       for r in self.readings)).hexdigest()[:16]
 
     @property
     def box(self)->tuple: # left, top, right, bottom
@@ -588,20 +604,21 @@ class Row:
         boxes = np.array([(c.piece if hasattr(c, 'digit') else c).box for c in self.cells])
         return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
 
-# %% ../../nbs/images/numbers.ipynb #d50fa372
+# %% ../../nbs/images/numbers.ipynb #db625dca
 def page_rows(
     name:Any, # of the picture
     page:Any, # of `read_picture`
 )->list: # of `Row`
     "The numbers of a page."
     cells:dict = {}
-    for reading in page.readings: cells.setdefault(reading.piece.line, []).append((reading.piece.place, reading))
+    for reading in page.readings: cells.setdefault(reading.piece.line,
+                                                   []).append((reading.piece.place, reading))
     for piece in page.others:
         if piece.reason==BLANK and piece.line in cells: cells[piece.line].append((piece.place, piece))
     return [Row(name, line, tuple(c for _, c in sorted(some, key=lambda pair: pair[0])))
             for line, some in sorted(cells.items())]
 
-# %% ../../nbs/images/numbers.ipynb #78cca132
+# %% ../../nbs/images/numbers.ipynb #3d55d13f
 def _trimmed(
     row:Row,
     length:int|None, # digits of the number; None where it is not known
@@ -613,14 +630,15 @@ def _trimmed(
     while cells and not hasattr(cells[0], 'digit'): cells.pop(0)
     return tuple(cells)
 
-# %% ../../nbs/images/numbers.ipynb #2bb346e5
+# %% ../../nbs/images/numbers.ipynb #3c56e762
 def row_evidence(
     cells:tuple, # of a `Row`
 )->np.ndarray: # (k, 10)
     "The probabilities of a row's digits."
-    return np.stack([to_evidence(c.proba, c.piece.doubt) if hasattr(c, 'digit') else np.full(10, .1) for c in cells])
+    return np.stack([to_evidence(c.proba, c.piece.doubt) if hasattr(c, 'digit') else np.full(10, .1)
+                     for c in cells])
 
-# %% ../../nbs/images/numbers.ipynb #197a4518
+# %% ../../nbs/images/numbers.ipynb #1e0f3dc7
 @dataclass(frozen=True)
 class Known:
     "What is known of the numbers; raises `InputError` for what contradicts itself."
@@ -632,21 +650,25 @@ class Known:
 
     def __post_init__(self):
         if self.check and self.check not in CHECKS: raise unknown_name_error('check', self.check, CHECKS)
-        if self.once and not self.ids: raise InputError("each id once: needs a list of the ids; add --list FILE.csv")
+        if self.once and not self.ids: raise InputError("each id once: needs a list of the ids; add --list "
+                                                        "FILE.csv")
         if self.total and (self.ids or self.pattern or self.check):
-            raise InputError("a column's sum cannot be combined with a list, a pattern or a check digit; leave one out")
+            raise InputError("a column's sum cannot be combined with a list, a pattern or a check digit; "
+                             "leave one out")
         if self.pattern: parse_pattern(self.pattern)
         if self.ids: self._check_list()
 
     def _check_list(self):
         digits, allowed = self.ids.digits, parse_pattern(self.pattern or '#'*self.length)
         if len(allowed)!=digits.shape[1]:
-            raise InputError(f"{self.ids.path}: its ids have {digits.shape[1]} digits, the pattern {len(allowed)}; change one of them")
+            raise InputError(f"{self.ids.path}: its ids have {digits.shape[1]} digits, the pattern "
+                             f"{len(allowed)}; change one of them")
         fits = allowed[np.arange(len(allowed)), digits].all(1)
         if self.check: fits &= has_check(digits, self.check)
         if not fits.all():
-            raise InputError(f"{self.ids.path}: id {self.ids.ids[int(fits.argmin())]} and {int((~fits).sum())-1:,} others of {len(fits):,} "
-                             f"do not fit {self.pattern or 'the check digit '+self.check}; change one of them")
+            raise InputError(f"{self.ids.path}: id {self.ids.ids[int(fits.argmin())]} and "
+                             f"{int((~fits).sum())-1:,} others of {len(fits):,} "
+                             f"do not fit {self.pattern or 'the check '+self.check}; change one of them")
 
     @property
     def length(self)->int|None: # None where numbers can have any length
@@ -654,7 +676,7 @@ class Known:
         if self.ids: return len(self.ids.ids[0])
         return len(parse_pattern(self.pattern)) if self.pattern else None
 
-# %% ../../nbs/images/numbers.ipynb #36792cb7
+# %% ../../nbs/images/numbers.ipynb #0374de74
 def guess_rows(
     rows:np.ndarray, # evidence (m, k, 10), for a sum the numbers of one column
     known:Known,
@@ -665,7 +687,7 @@ def guess_rows(
     if known.ids: return (guess_once if known.once else guess_by_list)(rows, known.ids, unlisted)
     return guess_by_rule(rows, parse_pattern(known.pattern or '#'*rows.shape[1]), known.check, unlisted)
 
-# %% ../../nbs/images/numbers.ipynb #877838ca
+# %% ../../nbs/images/numbers.ipynb #be025973
 @dataclass(frozen=True)
 class Number:
     "A whole number that was read."
@@ -684,10 +706,10 @@ class Number:
         "Did a person decide it?"
         return bool(self.machine)
 
-# %% ../../nbs/images/numbers.ipynb #3444cb43
+# %% ../../nbs/images/numbers.ipynb #91740509
 SURE_PROBABILITY = .9 # a number with less is for a person, where no rate is promised
 
-# %% ../../nbs/images/numbers.ipynb #2d5a4b44
+# %% ../../nbs/images/numbers.ipynb #8c22f402
 def _misfit(
     known:Known,
 )->str:
@@ -696,7 +718,7 @@ def _misfit(
     if known.ids: return 'not on the list'
     return 'breaks the check digit' if known.check else 'does not fit the pattern'
 
-# %% ../../nbs/images/numbers.ipynb #7beb6ac5
+# %% ../../nbs/images/numbers.ipynb #d7cc576c
 def _decimals(
     cells:tuple, # of a `Row`
 )->int:
@@ -704,7 +726,7 @@ def _decimals(
     points = [len(cells)-1-j for j, c in enumerate(cells) if getattr(c, 'point', False)]
     return points[-1] if points else 0
 
-# %% ../../nbs/images/numbers.ipynb #9e942560
+# %% ../../nbs/images/numbers.ipynb #3063348a
 def _with_point(
     text:str,     # digits
     decimals:int, # after the point
@@ -713,7 +735,7 @@ def _with_point(
     if not decimals or not re.fullmatch('[0-9]+', text): return text
     return f'{text[:-decimals]}.{text[-decimals:]}'
 
-# %% ../../nbs/images/numbers.ipynb #f8e61d09
+# %% ../../nbs/images/numbers.ipynb #c6677597
 def _to_number(
     row:Row,
     guess:Guess,
@@ -724,10 +746,11 @@ def _to_number(
     decimals = _decimals(_trimmed(row, known.length))
     why = _misfit(known) if not guess.fits else 'low probability' if guess.risk>limit else ''
     name = known.ids.by_id.get(guess.text, '') if known.ids else ''
-    return Number(row, _with_point(guess.text, decimals), guess.probability, _with_point(guess.second, decimals),
+    return Number(row, _with_point(guess.text, decimals), guess.probability,
+                  _with_point(guess.second, decimals),
                   guess.second_probability, name, why, risk=guess.risk)
 
-# %% ../../nbs/images/numbers.ipynb #1c870631
+# %% ../../nbs/images/numbers.ipynb #5b0abf8e
 def _odd_number(
     row:Row,
     why:str, # a person must look
@@ -737,7 +760,7 @@ def _odd_number(
     guess = guess_rows(row_evidence(cells)[None], Known())[0]
     return replace(_to_number(row, guess, Known(), 0.), why=why)
 
-# %% ../../nbs/images/numbers.ipynb #f442dd9a
+# %% ../../nbs/images/numbers.ipynb #1e5cb19d
 def _column(
     rows:list, # of `Row`, a page
 )->np.ndarray: # (n, k, 10)
@@ -751,7 +774,7 @@ def _column(
         out[n, first:first+len(c)] = row_evidence(c)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #038f2fe5
+# %% ../../nbs/images/numbers.ipynb #e36df7a1
 def _sum_numbers(
     rows:list, # of `Row`, a page
     known:Known,
@@ -759,17 +782,19 @@ def _sum_numbers(
 )->list: # of `Number`
     "The numbers of a column, the sum last."
     if not 3<=len(rows)<=MAX_ADDENDS+1:
-        raise InputError(f"{rows[0].file}: {len(rows)} numbers in a column; a sum needs 3 to {MAX_ADDENDS+1}, the sum last")
+        raise InputError(f"{rows[0].file}: {len(rows)} numbers in a column; a sum needs 3 to "
+                         f"{MAX_ADDENDS+1}, the sum last")
     evidence, numbers = _column(rows), []
     after = max(_decimals(_trimmed(row, None)) for row in rows)
     for row, guess in zip(rows, guess_column(evidence)):
         cells = _trimmed(row, None)
         last = len(guess.text)-after+_decimals(cells)
         cut = slice(last-len(cells), last)
-        numbers.append(_to_number(row, replace(guess, text=guess.text[cut], second=guess.second[cut]), known, limit))
+        numbers.append(_to_number(row, replace(guess, text=guess.text[cut], second=guess.second[cut]), known,
+                                  limit))
     return numbers
 
-# %% ../../nbs/images/numbers.ipynb #1497c94c
+# %% ../../nbs/images/numbers.ipynb #ebddfde8
 def answer_numbers(
     rows:list, # of `Row`, of all pages
     known:Known,
@@ -784,17 +809,20 @@ def answer_numbers(
     out:dict = {}
     for k, some in groups.items():
         if k!=(known.length or k) or k>MAX_LENGTH:
-            out |= {i: _odd_number(rows[i], f"{k} digits, expected {known.length or f'at most {MAX_LENGTH}'}") for i in some}
+            out |= {i: _odd_number(rows[i],
+                                   f"{k} digits, expected {known.length or f'at most {MAX_LENGTH}'}")
+                    for i in some}
             continue
         evidence = np.stack([row_evidence(_trimmed(rows[i], known.length)) for i in some])
-        for i, guess in zip(some, guess_rows(evidence, known)): out[i] = _to_number(rows[i], guess, known, limit)
+        for i, guess in zip(some, guess_rows(evidence, known)): out[i] = _to_number(rows[i], guess, known,
+                                                                                    limit)
     return [out[i] for i in range(len(rows))]
 
-# %% ../../nbs/images/numbers.ipynb #449e24c3
+# %% ../../nbs/images/numbers.ipynb #b450cf1d
 MAX_SIMULATED = 8_000 # numbers
 _LOG_STEP = np.log(1e-5)/255 # of a byte
 
-# %% ../../nbs/images/numbers.ipynb #fc75fba3
+# %% ../../nbs/images/numbers.ipynb #82b88f91
 def pack_unseen(
     proba:np.ndarray, # probabilities (n, 10)
 )->np.ndarray: # uint8 (n, 10)
@@ -804,7 +832,7 @@ def pack_unseen(
     top = np.take_along_axis(packed, first, 1)
     return np.where((packed<=top) & (np.arange(10)!=first), top+1, packed)
 
-# %% ../../nbs/images/numbers.ipynb #1422700f
+# %% ../../nbs/images/numbers.ipynb #5a66bcfd
 @dataclass(frozen=True)
 class Unseen:
     "Digits that a model never saw."
@@ -813,7 +841,7 @@ class Unseen:
 
     def __len__(self): return len(self.y)
 
-# %% ../../nbs/images/numbers.ipynb #184d47dd
+# %% ../../nbs/images/numbers.ipynb #1e927ef0
 def load_unseen(
     folder:str|Path, # of a run
 )->Unseen:
@@ -827,7 +855,7 @@ def load_unseen(
         proba = np.where(z['packed']==255, 0, np.exp(_LOG_STEP*z['packed']))
         return Unseen(to_evidence(proba/proba.sum(1, keepdims=True)), z['y'])
 
-# %% ../../nbs/images/numbers.ipynb #6c3b3cc1
+# %% ../../nbs/images/numbers.ipynb #15b18474
 def _random_rule(
     known:Known,
     m:int, # numbers
@@ -843,11 +871,11 @@ def _random_rule(
         if len(found)==m: return found
     return np.resize(found, (m, k)) if len(found) else found
 
-# %% ../../nbs/images/numbers.ipynb #21d58074
+# %% ../../nbs/images/numbers.ipynb #3535f331
 def _random_ids(
-    known:Known,
-    m:int,    # numbers
-    size:int, # of each stack, in which an id occurs once
+    known:Any, # `Known`, with a list
+    m:int,     # numbers
+    size:int,  # of each stack, in which an id occurs once
     rng:np.random.Generator,
 )->np.ndarray: # (m, k)
     "Random ids of the list, in stacks."
@@ -856,7 +884,7 @@ def _random_ids(
     stacks = [rng.permutation(n)[:size] for _ in range(-(-m//size))]
     return known.ids.digits[np.concatenate(stacks)[:m]].astype(int)
 
-# %% ../../nbs/images/numbers.ipynb #794d4b92
+# %% ../../nbs/images/numbers.ipynb #d2523332
 def _break_some(
     truth:np.ndarray, # (m, k), changed
     known:Known,
@@ -871,7 +899,7 @@ def _break_some(
         other = np.where(rng.random((m, 1))<.5, alike, other)
     return np.where(rng.random((m, 1))<share, other, truth)
 
-# %% ../../nbs/images/numbers.ipynb #31a85867
+# %% ../../nbs/images/numbers.ipynb #29dda764
 def _random_columns(
     m:int,    # numbers
     k:int,    # digits of each
@@ -884,7 +912,7 @@ def _random_columns(
     values = np.c_[addends, addends.sum(1)].ravel()
     return values[:, None]//10**np.arange(k)[::-1]%10
 
-# %% ../../nbs/images/numbers.ipynb #f04d48f9
+# %% ../../nbs/images/numbers.ipynb #29319f7d
 def _draw_digits(
     truth:np.ndarray,  # (m, k)
     unseen:Unseen,
@@ -903,18 +931,19 @@ def _draw_digits(
         if len(pool): rows[again] = rng.choice(pool, int(again.sum()))
     return unseen.proba[rows[:last]]
 
-# %% ../../nbs/images/numbers.ipynb #2dc79be6
+# %% ../../nbs/images/numbers.ipynb #5fddc001
 def simulate(
     known:Known,
     unseen:Unseen,
     k:int,       # digits of a number
     size:int=1,  # numbers of a stack (each id once), or of a column with its sum
     seed:int=0,
-)->tuple[np.ndarray, np.ndarray]: # risk of each answer, 1 for one that does not fit, (m,); is it wrong? bool (m,)
+)->tuple[np.ndarray, np.ndarray]: # risk of each answer, 1 where it does not fit; is it wrong? both (m,)
     "Answers for numbers made of unseen digits, by the same functions that answer for pages."
     rng, m = np.random.default_rng(seed), min(MAX_SIMULATED, 3*len(unseen)//k)
     if known.total: truth = _random_columns(m, k, size, rng)
-    else: truth = _break_some(_random_ids(known, m, size, rng) if known.ids else _random_rule(known, m, k, rng), known, rng)
+    else: truth = _break_some(_random_ids(known, m, size, rng) if known.ids
+                              else _random_rule(known, m, k, rng), known, rng)
     fixed = (known.ids.digits==known.ids.digits[0]).all(0) if known.ids else np.zeros(k, bool)
     evidence = _draw_digits(truth, unseen, fixed, rng)
     step = size if known.once or known.total else max(len(evidence), 1)
@@ -923,18 +952,19 @@ def simulate(
     wrong = np.array([g.text!=_to_text(t) for g, t in zip(guesses, truth)], bool)
     return np.array([g.risk if g.fits else 1. for g in guesses]), wrong
 
-# %% ../../nbs/images/numbers.ipynb #f7ed0079
+# %% ../../nbs/images/numbers.ipynb #51522378
 def parse_rate(
     text:str, # such as 1/1000, 0.001 or 0.1%
 )->float: # above 0, below 1
     "A rate of wrong answers; raises `InputError` for another text."
     found = re.fullmatch(r'\s*([0-9.,]+)\s*(?:/\s*([0-9][0-9.,]*)|(%))?\s*', text)
-    try: rate = float(found[1])/(float(found[2].replace(',', '')) if found[2] else 100 if found[3] else 1) if found else 0.
+    try: rate = float(found[1])/(float(found[2].replace(',', '')) if found[2] else 100 if found[3]
+                                 else 1) if found else 0.
     except (ValueError, ZeroDivisionError): rate = 0.
     if 0<rate<1: return rate
     raise InputError(f"rate {text!r}: expected a share above 0 and below 1, such as 1/1000, 0.001 or 0.1%")
 
-# %% ../../nbs/images/numbers.ipynb #75870c93
+# %% ../../nbs/images/numbers.ipynb #3bdf5be4
 @dataclass(frozen=True)
 class Promise:
     "What a threshold promises."
@@ -947,10 +977,11 @@ class Promise:
     digits:int    # unseen digits
 
     def __str__(self):
-        return (f"at most 1 in {1/self.rate:,.0f} answers is wrong (95% sure) where no person must look: {self.wrong:,} of "
-                f"{self.answered:,} were wrong, of {self.numbers:,} numbers made of {self.digits:,} digits that the model never saw")
+        return (f"at most 1 in {1/self.rate:,.0f} answers is wrong (95% sure) where no person must look: "
+                f"{self.wrong:,} of {self.answered:,} were wrong, "
+                f"of {self.numbers:,} numbers made of {self.digits:,} digits that the model never saw")
 
-# %% ../../nbs/images/numbers.ipynb #4650c1b1
+# %% ../../nbs/images/numbers.ipynb #7b088cff
 def error_limit(
     wrong:np.ndarray, # errors, (n,)
     n:np.ndarray,     # answers, (n,)
@@ -960,18 +991,18 @@ def error_limit(
     from scipy.stats import beta
     return np.where(wrong>=n, 1., beta.ppf(level, np.asarray(wrong)+1, np.maximum(np.asarray(n)-wrong, 1)))
 
-# %% ../../nbs/images/numbers.ipynb #93afd8b9
+# %% ../../nbs/images/numbers.ipynb #e13030ce
 def _first_position(
     m:int,      # numbers
     rate:float, # of wrong answers, at most
 )->int: # answers, less one
-    "Where the search begins: at half of the numbers or more, and where as many errors pass as at three quarters."
+    "Where the search begins: at half or more, and where as many errors pass as at three quarters."
     from scipy.stats import binom
     n = np.arange(1, m+1)
     tolerated = binom.ppf(.05, n, rate)-1 # the errors that Clopper and Pearson's limit lets pass
     return max(m//2, int((tolerated>=max(0, tolerated[3*m//4])).argmax()))
 
-# %% ../../nbs/images/numbers.ipynb #3b164584
+# %% ../../nbs/images/numbers.ipynb #30582b90
 def fit_promise(
     risk:np.ndarray,  # of `simulate`
     wrong:np.ndarray, # of `simulate`
@@ -991,17 +1022,18 @@ def fit_promise(
         return Promise(rate, float(risk[k]), m, k+1, int(errors[k]), float(upper[passed-1]), digits)
     most = error_limit(errors, np.arange(1, m+1))[m//2:].min() if m and risk[m//2]<1 else 1.
     best = f"at best 1/{int(1/most):,}" if most<1 else "nothing"
-    raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {m:,} numbers made of {digits:,} unseen digits "
+    raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {m:,} numbers made of {digits:,} "
+                     f"unseen digits "
                      f"promise {best}; allow a higher rate, or give a list, a pattern or a check digit")
 
-# %% ../../nbs/images/numbers.ipynb #d3bc7ad1
+# %% ../../nbs/images/numbers.ipynb #09625566
 def promise(
     rows:list, # of `Row`, of all pages
     known:Known,
     unseen:Unseen,
     rate:float, # of wrong answers, at most
 )->Promise:
-    "What can be promised for rows, from numbers of the same kind; raises `InputError` where it is less than the rate."
+    "What can be promised for rows, from simulated numbers; raises `InputError` where it is too little."
     lengths = [len(_trimmed(row, known.length)) for row in rows]
     k = known.length or max(lengths)
     size = 1
@@ -1009,19 +1041,21 @@ def promise(
     if known.total: size = max(3, -(-len(rows)//len({row.file for row in rows})))
     return fit_promise(*simulate(known, unseen, k, size), rate, len(unseen))
 
-# %% ../../nbs/images/numbers.ipynb #f6a827f6
-NUMBER_COLUMNS = ('file', 'line', 'number', 'probability', 'name', 'review', # why a person must look; empty where none must
-                  'second', 'second_probability', 'machine', # what the model had answered, where a person decided
+# %% ../../nbs/images/numbers.ipynb #ba8dc7d9
+NUMBER_COLUMNS = ('file', 'line', 'number', 'probability', 'name',
+                  'review',  # why a person must look; empty where none must
+                  'second', 'second_probability',
+                  'machine', # what the model had answered, where a person decided
                   'left', 'top', 'right', 'bottom')
 
-# %% ../../nbs/images/numbers.ipynb #093aae9a
+# %% ../../nbs/images/numbers.ipynb #acf41137
 def _share(
     p:float, # a probability
 )->str:
     "A probability as text; one below 1 is never shown as 1."
     return f'{min(p, .999999):.6f}'
 
-# %% ../../nbs/images/numbers.ipynb #3d79b57b
+# %% ../../nbs/images/numbers.ipynb #bba59d03
 def write_numbers(
     numbers:list,  # of `Number`
     path:str|Path, # a file that does not exist yet
@@ -1030,9 +1064,10 @@ def write_numbers(
     with atomic_write(path) as part, open(part, 'w', encoding='utf-8', newline='') as file:
         out = csv.writer(file, lineterminator='\n')
         out.writerow(NUMBER_COLUMNS)
-        out.writerows([safe_cell(n.row.file), n.row.line, n.text, '' if n.decided else _share(n.probability), safe_cell(n.name),
+        out.writerows([safe_cell(n.row.file), n.row.line, n.text, '' if n.decided else _share(n.probability),
+                       safe_cell(n.name),
                        n.why, n.second, _share(n.second_probability), n.machine, *n.row.box] for n in numbers)
     return Path(path)
 
-# %% ../../nbs/images/numbers.ipynb #4d8880c4
+# %% ../../nbs/images/numbers.ipynb #dd470143
 add_docments(__name__)

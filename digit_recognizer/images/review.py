@@ -7,7 +7,7 @@ __all__ = ['CROP_SIZE', 'NOTHING', 'DECISION_COLUMNS', 'crop_around', 'Crops', '
            'write_review_page', 'Decision', 'read_decisions', 'match_decisions', 'check_decisions', 'decide_digits',
            'decide_number', 'by_place']
 
-# %% ../../nbs/images/review.ipynb #ef0987fc
+# %% ../../nbs/images/review.ipynb #207f107a
 import base64
 import csv
 import hashlib
@@ -19,27 +19,27 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/images/review.ipynb #5b8f8753
+# %% ../../nbs/images/review.ipynb #7426e276
 import numpy as np
 
-# %% ../../nbs/images/review.ipynb #1f9fc12a
+# %% ../../nbs/images/review.ipynb #4b1965d1
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file
 from .numbers import Known, Number, Row, page_rows
 
-# %% ../../nbs/images/review.ipynb #e41591f0
+# %% ../../nbs/images/review.ipynb #a374ccd2
 CROP_SIZE = 900, 260 # pixels, at most
 _FRAME = 96          # grey level of the frame
 
-# %% ../../nbs/images/review.ipynb #81e4344c
+# %% ../../nbs/images/review.ipynb #06c4fb86
 def crop_around(
     picture,   # Pillow image
     box:tuple, # left, top, right, bottom of the answer
 )->str: # data URI of a JPEG
     "An answer in its frame, with its surroundings."
     from PIL import ImageDraw
-    high, wide = max(box[3]-box[1], 8), max(box[2]-box[0], 8)
+    high = max(box[3]-box[1], 8)
     margin = max(high*.7, 6), max(high*.5, 6)
     edges = (max(0, int(box[0]-margin[0])), max(0, int(box[1]-margin[1])),
              min(picture.width, int(box[2]+margin[0])+1), min(picture.height, int(box[3]+margin[1])+1))
@@ -54,13 +54,14 @@ def crop_around(
     grey.save(out := BytesIO(), 'JPEG', quality=72)
     return 'data:image/jpeg;base64,'+base64.b64encode(out.getvalue()).decode()
 
-# %% ../../nbs/images/review.ipynb #a8e07107
+# %% ../../nbs/images/review.ipynb #dfe9b76d
 class Crops:
     "Collects crops while pictures are read: of each number, or of each doubtful digit."
     def __init__(self,
         whole:bool, # of numbers?
     ):
-        self.whole, self.found = whole, {}
+        self.whole = whole
+        self.found:dict = {} # data URIs
 
     def __call__(self,
         name:Any, # of the picture
@@ -72,7 +73,7 @@ class Crops:
             Row(name, r.piece.line, (r,)) for r in page.readings if r.doubt]
         for row in rows: self.found[_key(row, self.whole)] = crop_around(picture, row.box)
 
-# %% ../../nbs/images/review.ipynb #485d1ee8
+# %% ../../nbs/images/review.ipynb #9b5ae245
 def _key(
     row:Row,    # of one digit, where it is not whole
     whole:bool, # a number?
@@ -80,12 +81,13 @@ def _key(
     "What names an answer within its picture."
     return str(row.line), '' if whole else str(row.readings[0].piece.place), row.fingerprint, str(row.file)
 
-# %% ../../nbs/images/review.ipynb #ed2c0a22
+# %% ../../nbs/images/review.ipynb #70fb111f
 NOTHING = 'not a number', 'not a digit' # the decision that there is none: for numbers, for digits
-DECISION_COLUMNS = ('file', 'line', 'place', 'fingerprint', 'machine', 'probability', 'second', 'second_probability',
+DECISION_COLUMNS = ('file', 'line', 'place', 'fingerprint', 'machine', 'probability', 'second',
+                    'second_probability',
                     'decision')
 
-# %% ../../nbs/images/review.ipynb #125dd819
+# %% ../../nbs/images/review.ipynb #178173fc
 def number_items(
     numbers:list, # of `Number`
     crops:dict,   # of `Crops`
@@ -93,11 +95,13 @@ def number_items(
 )->list: # of dicts, for the page
     "What a person is asked about numbers."
     by_id = known.ids.by_id if known.ids else {}
-    return [{**_item(n.row, True, crops), 'machine': n.text, 'probability': round(n.probability, 6), 'why': n.why, 'name': n.name,
-             'second': n.second, 'second_probability': round(n.second_probability, 6), 'second_name': by_id.get(n.second, '')}
+    return [{**_item(n.row, True, crops), 'machine': n.text, 'probability': round(n.probability, 6),
+             'why': n.why, 'name': n.name,
+             'second': n.second, 'second_probability': round(n.second_probability, 6),
+             'second_name': by_id.get(n.second, '')}
             for n in numbers if n.why and not n.decided]
 
-# %% ../../nbs/images/review.ipynb #60d57c13
+# %% ../../nbs/images/review.ipynb #0d5fbc55
 def digit_items(
     pages:dict, # name -> Page
     crops:dict, # of `Crops`
@@ -108,12 +112,14 @@ def digit_items(
         for r in (r for r in page.readings if r.doubt):
             order = np.argsort(-r.proba, kind='stable')
             second = int(order[0] if order[0]!=r.digit else order[1])
-            items.append({**_item(Row(name, r.piece.line, (r,)), False, crops), 'machine': str(r.digit), 'why': r.doubt,
-                          'probability': round(r.confidence, 6), 'second': str(second), 'name': '', 'second_name': '',
+            items.append({**_item(Row(name, r.piece.line, (r,)), False, crops), 'machine': str(r.digit),
+                          'why': r.doubt,
+                          'probability': round(r.confidence, 6), 'second': str(second), 'name': '',
+                          'second_name': '',
                           'second_probability': round(float(r.proba[second]), 6)})
     return items
 
-# %% ../../nbs/images/review.ipynb #ee1f4ed5
+# %% ../../nbs/images/review.ipynb #25f66989
 def _item(
     row:Row,
     whole:bool, # a number?
@@ -124,21 +130,21 @@ def _item(
     return dict(file=safe_cell(name), line=line, place=place, fingerprint=fingerprint,
                 crop=crops.get((line, place, fingerprint, name), ''))
 
-# %% ../../nbs/images/review.ipynb #57d93984
+# %% ../../nbs/images/review.ipynb #23ed5040
 def _asset(
     name:str, # of a file in digit_recognizer/web/assets
 )->str:
     "The text of one of the page's files."
     return (files('digit_recognizer')/'web'/'assets'/name).read_text(encoding='utf-8')
 
-# %% ../../nbs/images/review.ipynb #913ce30c
+# %% ../../nbs/images/review.ipynb #cab2d2d7
 def _csp_hash(
     text:str, # of a script or a style
 )->str: # as a content security policy names it
     "The hash by which a browser knows a text."
     return 'sha256-'+base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
-# %% ../../nbs/images/review.ipynb #046d732b
+# %% ../../nbs/images/review.ipynb #d781e685
 def review_page(
     items:list, # of `number_items` or `digit_items`
     single:bool, # digits, not numbers?
@@ -147,14 +153,15 @@ def review_page(
     from jinja2 import Environment
     from markupsafe import Markup
     script, style, nothing = _asset('review.js'), _asset('review.css'), NOTHING[single]
-    facts = json.dumps(dict(items=items, single=single, nothing=nothing, columns=DECISION_COLUMNS)).replace('<', '\\u003c')
+    facts = json.dumps(dict(items=items, single=single, nothing=nothing,
+                            columns=DECISION_COLUMNS)).replace('<', '\\u003c')
     kind = 'digit' if single else 'number'
     return Environment(autoescape=True).from_string(_asset('review.html')).render(
-        title=f"{len(items):,} doubtful {kind}{'s'*(len(items)!=1)}", count=len(items), nothing=nothing.capitalize(),
-        script=Markup(script), style=Markup(style), items=Markup(facts),
+        title=f"{len(items):,} doubtful {kind}{'s'*(len(items)!=1)}", count=len(items),
+        nothing=nothing.capitalize(), script=Markup(script), style=Markup(style), items=Markup(facts),
         script_hash=_csp_hash(script), style_hash=_csp_hash(style))
 
-# %% ../../nbs/images/review.ipynb #e7a7a7f9
+# %% ../../nbs/images/review.ipynb #b25b2b0b
 def write_review_page(
     items:list,    # of `number_items` or `digit_items`, at least one
     path:str|Path, # an HTML file that does not exist yet
@@ -164,7 +171,7 @@ def write_review_page(
     with atomic_write(path) as part: part.write_text(review_page(items, single), encoding='utf-8')
     return Path(path)
 
-# %% ../../nbs/images/review.ipynb #b30eadab
+# %% ../../nbs/images/review.ipynb #23f36c1b
 @dataclass(frozen=True)
 class Decision:
     "What a person decided."
@@ -173,7 +180,7 @@ class Decision:
     key:tuple        # line, place ('' for a number), fingerprint
     answer:str       # digits, or of `NOTHING`
 
-# %% ../../nbs/images/review.ipynb #c0ca3172
+# %% ../../nbs/images/review.ipynb #deb8977a
 def read_decisions(
     path:str|Path, # a CSV file of the review page
 )->list: # of `Decision`
@@ -183,25 +190,28 @@ def read_decisions(
     except (UnicodeDecodeError, csv.Error): rows = []
     if not rows or not {'file', 'line', 'place', 'fingerprint', 'decision'}<=rows[0].keys():
         raise InputError(f"{path}: holds no decisions; expected the CSV that the review page saves")
-    found = [Decision(n, (r['file'] or ''), (r['line'], r['place'], r['fingerprint']), (r['decision'] or '').strip())
+    found = [Decision(n, (r['file'] or ''), (r['line'], r['place'], r['fingerprint']),
+                      (r['decision'] or '').strip())
              for n, r in enumerate(rows, 2)]
     seen:dict = {}
     for d in found:
-        good = re.fullmatch(r'[0-9]' if d.key[1] else r'[0-9]{1,40}(\.[0-9]{1,40})?', d.answer) or d.answer in NOTHING
+        good = re.fullmatch(r'[0-9]' if d.key[1] else r'[0-9]{1,40}(\.[0-9]{1,40})?',
+                            d.answer) or d.answer in NOTHING
         if not good: raise InputError(f"{path}: row {d.row}: decision {d.answer[:40]!r}; expected "
                                       f"{'a digit' if d.key[1] else 'digits'} or {NOTHING[bool(d.key[1])]!r}")
-        if (d.file, d.key) in seen: raise InputError(f"{path}: rows {seen[d.file, d.key]} and {d.row} decide the same answer; delete one")
+        if (d.file, d.key) in seen: raise InputError(f"{path}: rows {seen[d.file, d.key]} and {d.row} "
+                                                     f"decide the same answer; delete one")
         seen[d.file, d.key] = d.row
     return found
 
-# %% ../../nbs/images/review.ipynb #19cc87f7
+# %% ../../nbs/images/review.ipynb #9c00f427
 def _base(
     name:Any, # of a picture
 )->str:
     "A picture's name without its folder."
     return re.split(r'[/\\]', safe_cell(name))[-1]
 
-# %% ../../nbs/images/review.ipynb #95c1f738
+# %% ../../nbs/images/review.ipynb #beb00de2
 def match_decisions(
     decisions:list, # of `Decision`
     answers:dict,   # (base name, line, place) -> list of fingerprints of what was read there
@@ -212,13 +222,15 @@ def match_decisions(
     for d in decisions:
         line, place, fingerprint = d.key
         if _base(d.file) not in names:
-            raise InputError(f"{path}: row {d.row} decides {_base(d.file)!r}, which was not read; read the same pictures again")
+            raise InputError(f"{path}: row {d.row} decides {_base(d.file)!r}, which was not read; read the "
+                             f"same pictures again")
         if fingerprint not in answers.get((_base(d.file), line, place), ()):
             where = f"line {line}{f', place {place}' if place else ''}"
-            raise InputError(f"{path}: row {d.row}: {where} of {_base(d.file)!r} is not the image that was decided; "
+            raise InputError(f"{path}: row {d.row}: {where} of {_base(d.file)!r} is not the image that was "
+                             f"decided; "
                              "review the pictures again")
 
-# %% ../../nbs/images/review.ipynb #eb8e8d83
+# %% ../../nbs/images/review.ipynb #2c0f1539
 def check_decisions(
     decisions:list, # of `Decision`
     pages:dict,     # name -> Page
@@ -234,7 +246,7 @@ def check_decisions(
             answers.setdefault((_base(name), line, place), []).append(fingerprint)
     match_decisions(decisions, answers, path)
 
-# %% ../../nbs/images/review.ipynb #6614fedd
+# %% ../../nbs/images/review.ipynb #6634b70f
 def decide_digits(
     page:Any,     # what was read of a picture
     name:Any,     # of the picture
@@ -251,7 +263,7 @@ def decide_digits(
                                       piece=replace(r.piece, doubt='')))
     return replace(page, readings=readings, others=others)
 
-# %% ../../nbs/images/review.ipynb #2b8c487d
+# %% ../../nbs/images/review.ipynb #934b8648
 def decide_number(
     number:Number,
     decided:dict, # (base name, line, '', fingerprint) -> answer
@@ -265,12 +277,12 @@ def decide_number(
     name = known.ids.by_id.get(text, '') if known.ids else ''
     return replace(number, text=text, name=name, why='', machine=number.text)
 
-# %% ../../nbs/images/review.ipynb #46905fbe
+# %% ../../nbs/images/review.ipynb #b5de41e6
 def by_place(
     decisions:list, # of `Decision`
 )->dict: # (base name, line, place, fingerprint) -> answer
     "Decisions by what they decide."
     return {(_base(d.file), *d.key): d.answer for d in decisions}
 
-# %% ../../nbs/images/review.ipynb #76e5cfd3
+# %% ../../nbs/images/review.ipynb #dc3b05cd
 add_docments(__name__)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 # %% ../../nbs/runs/answers.ipynb #195b4213
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct, UnsetType
 
 # %% ../../nbs/runs/answers.ipynb #f3002fe5
 from ..core.docments import add_docments
@@ -110,7 +110,7 @@ class DigitAnswer(Struct, frozen=True):
     box:Box
     doubt:str|None # why the answer is a doubt; null for a sure one
     point:bool # does a decimal point or comma follow?
-    machine:int|UnsetType=UNSET # what the model had answered, where a person decided
+    machine:int|None # what the model had answered, where a person decided; else null
 
 # %% ../../nbs/runs/answers.ipynb #2402e861
 class LineAnswer(Struct, frozen=True):
@@ -152,9 +152,9 @@ class ReadAnswer(Answer, frozen=True, tag='digit_recognizer/read/1'):
     errors:list[str] # a message for each picture or name that could not be read
     left_out:list[str] # for each folder, what in it was not read, and why
     csv:str|None # the table that was written; null without --csv
-    numbers:list[NumberAnswer]|UnsetType=UNSET # where something is known of whole numbers
-    promise:str|UnsetType=UNSET # what --wrong-at-most promises
-    review:str|UnsetType=UNSET # the page for a person; missing where there is nothing to review
+    numbers:list[NumberAnswer]|None # whole numbers; null where nothing is known of them
+    promise:str|None # what --wrong-at-most promises; null without it
+    review:str|None # the page for a person; null without one
 
 # %% ../../nbs/runs/answers.ipynb #233aa3a4
 def _to_box(
@@ -170,8 +170,7 @@ def _answer_line(
 )->LineAnswer:
     "A line of digits as an answer."
     text = ''.join(f"{r.digit}{'.'*r.point}" for r in readings)
-    answers = [DigitAnswer(r.digit, r.confidence, _to_box(r.piece.box), r.doubt or None, r.point,
-                           UNSET if r.machine is None else r.machine)
+    answers = [DigitAnswer(r.digit, r.confidence, _to_box(r.piece.box), r.doubt or None, r.point, r.machine)
                for r in readings]
     return LineAnswer(text, answers)
 
