@@ -1497,6 +1497,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                    'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.IdList.digits': ( 'nbs/images/numbers.html#idlist.digits',
                                                                                                     'digit_recognizer/images/numbers.py'),
+                                                 'digit_recognizer.images.numbers.IdList.one_hot': ( 'nbs/images/numbers.html#idlist.one_hot',
+                                                                                                     'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.IdList.shares': ( 'nbs/images/numbers.html#idlist.shares',
                                                                                                     'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.Known': ( 'nbs/images/numbers.html#known',

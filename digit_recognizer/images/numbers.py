@@ -10,7 +10,7 @@ __all__ = ['MAX_LENGTH', 'MAX_LIST', 'CHECKS', 'UNLISTED', 'MAX_ASSIGNMENT', 'MA
            'Known', 'guess_rows', 'Number', 'answer_numbers', 'pack_unseen', 'Unseen', 'load_unseen', 'simulate',
            'parse_rate', 'Promise', 'error_limit', 'fit_promise', 'promise', 'write_numbers']
 
-# %% ../../nbs/images/numbers.ipynb #23b101ec
+# %% ../../nbs/images/numbers.ipynb #ce972956
 import csv
 import hashlib
 import re
@@ -19,21 +19,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/images/numbers.ipynb #ff8000d9
+# %% ../../nbs/images/numbers.ipynb #3b1065a0
 import numpy as np
 
-# %% ../../nbs/images/numbers.ipynb #491a90a1
+# %% ../../nbs/images/numbers.ipynb #aa59fee9
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, unknown_name_error
 
-# %% ../../nbs/images/numbers.ipynb #79c1b79a
+# %% ../../nbs/images/numbers.ipynb #532e2509
 MAX_LENGTH = 40        # digits of a number
-MAX_LIST = 1_000_000   # ids of a list
+MAX_LIST = 100_000     # ids of a list
 _ID_NAMES = 'id', 'student_id', 'number', 'student number', 'matriculation'
 _NAME_NAMES = 'name', 'student', 'full name', 'fullname', 'surname'
 
-# %% ../../nbs/images/numbers.ipynb #07e6ffc1
+# %% ../../nbs/images/numbers.ipynb #b1f391ea
 @dataclass(frozen=True)
 class IdList:
     "The ids that exist; all have one length."
@@ -52,6 +52,14 @@ class IdList:
         return (np.frombuffer(''.join(self.ids).encode(), np.uint8)-48).reshape(len(self), -1)
 
     @cached_property
+    def one_hot(self)->np.ndarray: # (10*k, n)
+        "A column of zeros and ones for each id."
+        n, k = self.digits.shape
+        out = np.zeros((10*k, n))
+        out[(10*np.arange(k)+self.digits).T, np.arange(n)] = 1
+        return out
+
+    @cached_property
     def shares(self)->np.ndarray: # (k, 10), rows sum to 1
         "How often each digit stands at each place; none is 0."
         counts = np.stack([np.bincount(column, minlength=10) for column in self.digits.T])
@@ -62,7 +70,7 @@ class IdList:
         "The name of each id; '' without names."
         return dict(zip(self.ids, self.names or ['']*len(self)))
 
-# %% ../../nbs/images/numbers.ipynb #76be3efe
+# %% ../../nbs/images/numbers.ipynb #28c43ff7
 def _table(
     path:str|Path, # a CSV file, separated by comma, semicolon or tab
 )->list: # of rows of text without spaces around; empty rows are dropped
@@ -77,7 +85,7 @@ def _table(
     except csv.Error as e: raise InputError(f"{path}: not a CSV file ({e}); save the list as CSV") from None
     return [(n, row) for n, row in enumerate(rows, 1) if any(row)]
 
-# %% ../../nbs/images/numbers.ipynb #94145639
+# %% ../../nbs/images/numbers.ipynb #118b2a9f
 def _id_column(
     path:str|Path,
     header:list,       # the first row; empty where the file has no header
@@ -98,7 +106,7 @@ def _id_column(
     raise InputError(f"{path}: {len(digits)} columns of digits alone, expected one with ids; "
                      f"name it: --list-column, one of {', '.join(header) or '(the file has no header)'}")
 
-# %% ../../nbs/images/numbers.ipynb #d243dad5
+# %% ../../nbs/images/numbers.ipynb #15b19167
 def _check_ids(
     path:str|Path,
     ids:list, # of row number and text
@@ -120,7 +128,7 @@ def _check_ids(
                                           f"delete one")
         seen[text] = row
 
-# %% ../../nbs/images/numbers.ipynb #ca1e1fbc
+# %% ../../nbs/images/numbers.ipynb #19ad416b
 def read_list(
     path:str|Path,        # a CSV file
     column:str|None=None, # of the ids; by default `id`, or the only column of digits alone
@@ -139,10 +147,10 @@ def read_list(
     names = tuple(row[named[0]] if named[0]<len(row) else '' for _, row in rows) if named else ()
     return IdList(tuple(text for _, text in ids), names, path)
 
-# %% ../../nbs/images/numbers.ipynb #4f599d94
+# %% ../../nbs/images/numbers.ipynb #392305d0
 _PATTERN = re.compile(r'(?P<any>#)|(?P<digit>[0-9])|\[(?P<no>\^?)(?P<set>(?:[0-9](?:-[0-9])?)+)\]')
 
-# %% ../../nbs/images/numbers.ipynb #8dd17ddb
+# %% ../../nbs/images/numbers.ipynb #30dd966b
 def _allowed(
     found:re.Match, # of `_PATTERN`
 )->np.ndarray: # bool (10,)
@@ -152,7 +160,7 @@ def _allowed(
     digits = [d for a, b in spans for d in range(int(a), int(b or a)+1)]
     return np.isin(np.arange(10), digits)!=bool(found['no'])
 
-# %% ../../nbs/images/numbers.ipynb #4bce9dd6
+# %% ../../nbs/images/numbers.ipynb #786e2196
 def parse_pattern(
     text:str, # such as 0########, 0#{8} or [1-3]##
 )->np.ndarray: # bool (k, 10), which digits each place allows
@@ -170,7 +178,7 @@ def parse_pattern(
     if 0<len(places)<=MAX_LENGTH: return np.stack(places)
     raise InputError(f"pattern {text!r}: {len(places)} digits; expected 1 to {MAX_LENGTH}")
 
-# %% ../../nbs/images/numbers.ipynb #6cfd3573
+# %% ../../nbs/images/numbers.ipynb #87e269be
 def _luhn(
     k:int, # digits of the number
 )->np.ndarray: # int (k, 10), the term of each digit at each place
@@ -178,21 +186,21 @@ def _luhn(
     doubled = np.array([2*d-9*(d>4) for d in range(10)])
     return np.stack([doubled if (k-1-j)%2 else np.arange(10) for j in range(k)])
 
-# %% ../../nbs/images/numbers.ipynb #ef569422
+# %% ../../nbs/images/numbers.ipynb #ebb799b0
 def _weighted(
     weights:list, # one for each place, from the left
 )->np.ndarray: # int (k, 10)
     "Terms that are a weight times the digit."
     return np.outer(weights, np.arange(10))
 
-# %% ../../nbs/images/numbers.ipynb #33a04ee8
+# %% ../../nbs/images/numbers.ipynb #d68aca1f
 CHECKS = { # name -> terms of a number of k digits, modulus, remainder
     'luhn':  (_luhn, 10, 0),
     'mod11': (lambda k: _weighted(list(range(k, 0, -1))), 11, 0),
     'ean':   (lambda k: _weighted([1+2*((k-1-j)%2) for j in range(k)]), 10, 0),
     'mod97': (lambda k: _weighted([pow(10, k-1-j, 97) for j in range(k)]), 97, 1)}
 
-# %% ../../nbs/images/numbers.ipynb #9d873ea6
+# %% ../../nbs/images/numbers.ipynb #7cc4e9ab
 def check_terms(
     name:str, # of `CHECKS`, or '' for no rule
     k:int,    # digits of the number
@@ -205,7 +213,7 @@ def check_terms(
     terms[-1] -= remainder
     return terms%modulus, modulus
 
-# %% ../../nbs/images/numbers.ipynb #ddfb2414
+# %% ../../nbs/images/numbers.ipynb #c854b73a
 def has_check(
     digits:np.ndarray, # (n, k)
     name:str,          # of `CHECKS`
@@ -214,10 +222,10 @@ def has_check(
     terms, modulus = check_terms(name, digits.shape[1])
     return terms[np.arange(digits.shape[1]), digits].sum(1)%modulus==0
 
-# %% ../../nbs/images/numbers.ipynb #b929a024
+# %% ../../nbs/images/numbers.ipynb #0ddda409
 UNLISTED = .01 # prior probability that a number is not on the list, or breaks its rule
 
-# %% ../../nbs/images/numbers.ipynb #f7231dc1
+# %% ../../nbs/images/numbers.ipynb #6670a25e
 @dataclass(frozen=True)
 class Guess:
     "The likeliest number of a row."
@@ -232,14 +240,14 @@ class Guess:
         "The probability of the number."
         return max(0., 1-self.risk)
 
-# %% ../../nbs/images/numbers.ipynb #b5b6d729
+# %% ../../nbs/images/numbers.ipynb #667060d9
 def _to_text(
     digits:Any, # of a number
 )->str:
     "Digits as text."
     return ''.join(map(str, map(int, digits)))
 
-# %% ../../nbs/images/numbers.ipynb #275f7209
+# %% ../../nbs/images/numbers.ipynb #84ac9dd3
 def _two_best(
     candidates:np.ndarray, # (m, states, c), changed
 )->tuple[np.ndarray, np.ndarray]: # both (m, states, 2): positions along the last axis; values
@@ -251,7 +259,7 @@ def _two_best(
     return np.concatenate([first, second], 2), np.concatenate([*values,
                                                                np.take_along_axis(candidates, second, 2)], 2)
 
-# %% ../../nbs/images/numbers.ipynb #b685d82f
+# %% ../../nbs/images/numbers.ipynb #1e2c9ee2
 def _top_two(
     weights:np.ndarray, # (m, k, 10), 0 where the rule forbids a digit
     terms:np.ndarray,   # of `check_terms`
@@ -271,7 +279,7 @@ def _top_two(
         state = (state-terms[j][digits[..., j]])%modulus
     return best[:, 0], digits
 
-# %% ../../nbs/images/numbers.ipynb #f050b20c
+# %% ../../nbs/images/numbers.ipynb #5df9a1fe
 def _mass(
     weights:np.ndarray, # (m, k, 10), of the digits of m numbers
     terms:np.ndarray,   # of `check_terms`
@@ -284,7 +292,7 @@ def _mass(
         state = sum(np.roll(state, int(add[d]), 1)*weights[:, j, d, None] for d in range(10))
     return state[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #338dc864
+# %% ../../nbs/images/numbers.ipynb #14063afd
 def _chunks(
     rows:np.ndarray, # (m, …)
     n:int,           # numbers that each row needs in memory
@@ -293,7 +301,7 @@ def _chunks(
     step = max(1, 4_000_000//n)
     return [rows[i:i+step] for i in range(0, len(rows), step)]
 
-# %% ../../nbs/images/numbers.ipynb #b230ebf5
+# %% ../../nbs/images/numbers.ipynb #fb539d77
 def _rule_guess(
     candidates:list,  # of (probability, digits), those that follow the rule first
     fitting:int,      # how many of them follow the rule
@@ -310,7 +318,7 @@ def _rule_guess(
     second, (q, _) = rest[0] if rest else (first, (0., False))
     return Guess(first, float(max(0., 1-p/total)), second, float(q/total), bool(fits))
 
-# %% ../../nbs/images/numbers.ipynb #568de8a0
+# %% ../../nbs/images/numbers.ipynb #304fdcca
 def guess_by_rule(
     rows:np.ndarray,    # probabilities (m, k, 10)
     allowed:np.ndarray, # bool (k, 10), of `parse_pattern`
@@ -334,7 +342,7 @@ def guess_by_rule(
                                        inside[row]))
     return guesses
 
-# %% ../../nbs/images/numbers.ipynb #2bdd1ffa
+# %% ../../nbs/images/numbers.ipynb #868ba4a7
 def _off_prior(
     digits:np.ndarray, # (n, k)
     shares:np.ndarray, # (k, 10), of `IdList.shares`
@@ -342,7 +350,7 @@ def _off_prior(
     "The probability of each number among those that are not on the list."
     return .5*10.**-shares.shape[0]+.5*shares[np.arange(len(shares)), digits].prod(1)
 
-# %% ../../nbs/images/numbers.ipynb #d2ef1ac8
+# %% ../../nbs/images/numbers.ipynb #b024128e
 def list_weights(
     rows:np.ndarray, # probabilities (m, k, 10), none 0
     ids:IdList,
@@ -350,15 +358,13 @@ def list_weights(
 )->tuple[np.ndarray, np.ndarray]: # (m, n) and (m,)
     "The weight of each id for each row, and of all numbers that are not on the list."
     n, k = ids.digits.shape
-    one_hot = np.zeros((k*10, n))
-    one_hot[(np.arange(k)*10+ids.digits).T, np.arange(n)] = 1
-    p = np.exp(np.log(np.maximum(rows, 1e-7)).reshape(len(rows), -1)@one_hot)
+    p = np.exp(np.log(np.maximum(rows, 1e-7)).reshape(len(rows), -1)@ids.one_hot)
     shares = ids.shares
     anywhere = unlisted*_off_prior(ids.digits, shares)
     off = unlisted*(.5*10.**-k*rows.sum(2).prod(1)+.5*(rows*shares).sum(2).prod(1))-p@anywhere
     return p*((1-unlisted)/n+anywhere), np.maximum(off, unlisted*1e-12*10.**-k)
 
-# %% ../../nbs/images/numbers.ipynb #fcdffebc
+# %% ../../nbs/images/numbers.ipynb #3ca1eb61
 def _off_guess(
     row:np.ndarray, # probabilities (k, 10)
     ids:IdList,
@@ -369,7 +375,7 @@ def _off_guess(
     whole = .5*10.**-len(row)+.5*(row*ids.shares).sum(1).prod()
     return _to_text(some[weights.argmax()]), float(weights.max()/whole)
 
-# %% ../../nbs/images/numbers.ipynb #7819eb5b
+# %% ../../nbs/images/numbers.ipynb #ce0cff01
 def _list_guess(
     row:np.ndarray,     # probabilities (k, 10)
     weights:np.ndarray, # of each id, (n,)
@@ -390,21 +396,20 @@ def _list_guess(
     if off>rest*total: return Guess(ids.ids[at], risk, free, float(off/total))
     return Guess(ids.ids[at], risk, ids.ids[other], rest)
 
-# %% ../../nbs/images/numbers.ipynb #3f902bdd
+# %% ../../nbs/images/numbers.ipynb #987c55fb
 def guess_by_list(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
     unlisted:float=UNLISTED, # prior probability of a number that is not on the list
 )->list: # of `Guess`
     "The likeliest id of each row; an id can occur many times."
-    found = [(part, *list_weights(part, ids, unlisted)) for part in _chunks(rows, len(ids))]
-    return [_list_guess(row, w, off, ids) for part, weights, offs in found
-            for row, w, off in zip(part, weights, offs)]
+    return [_list_guess(row, w, off, ids) for part in _chunks(rows, len(ids))
+            for row, w, off in zip(part, *list_weights(part, ids, unlisted))]
 
-# %% ../../nbs/images/numbers.ipynb #abe2914e
+# %% ../../nbs/images/numbers.ipynb #cd47561d
 MAX_ASSIGNMENT = 25_000_000 # rows times ids of a joint assignment
 
-# %% ../../nbs/images/numbers.ipynb #4358d3e9
+# %% ../../nbs/images/numbers.ipynb #be703012
 def _sums_of_others(
     x:np.ndarray, # not negative, (n, m)
 )->np.ndarray: # (n, m)
@@ -415,7 +420,7 @@ def _sums_of_others(
     out[:, :-1] += right[:, 1:]
     return out
 
-# %% ../../nbs/images/numbers.ipynb #2eb61b9a
+# %% ../../nbs/images/numbers.ipynb #8db8516a
 def assignment_weights(
     odds:np.ndarray, # weight of each id against none of them, (m, n)
     steps:int=500,   # at most
@@ -429,7 +434,7 @@ def assignment_weights(
         if change<1e-9: break
     return odds*free
 
-# %% ../../nbs/images/numbers.ipynb #104469aa
+# %% ../../nbs/images/numbers.ipynb #6dc4b388
 def guess_once(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
@@ -450,10 +455,10 @@ def guess_once(
     return [_list_guess(row, w, 1., ids, int(j) if j<n else -1)
             for row, w, j in zip(rows, assignment_weights(odds), at)]
 
-# %% ../../nbs/images/numbers.ipynb #cfa07d99
+# %% ../../nbs/images/numbers.ipynb #3edd30b5
 MAX_ADDENDS = 200 # numbers above the sum
 
-# %% ../../nbs/images/numbers.ipynb #fb949bec
+# %% ../../nbs/images/numbers.ipynb #c93cb74d
 def _convolve(
     rows:np.ndarray, # (n, 10), of the digits of one place
 )->list: # n+1 arrays: the distribution of the sum of the first 0, 1, … n digits
@@ -462,7 +467,7 @@ def _convolve(
     for row in rows: sums.append(np.convolve(sums[-1], row))
     return sums
 
-# %% ../../nbs/images/numbers.ipynb #294604f0
+# %% ../../nbs/images/numbers.ipynb #82e4fe98
 def _carry_step(
     carry:np.ndarray, # weight of each carry from the right, (n,)
     sums:np.ndarray,  # distribution of the sum of the digits above
@@ -475,7 +480,7 @@ def _carry_step(
     np.add.at(out, np.arange(len(values))//10, values)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #77cac422
+# %% ../../nbs/images/numbers.ipynb #5796a43b
 def sum_mass(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->float: # 0 to 1
@@ -485,7 +490,7 @@ def sum_mass(
                                                                  rows[-1, j])
     return float(carry[0])
 
-# %% ../../nbs/images/numbers.ipynb #b97da40d
+# %% ../../nbs/images/numbers.ipynb #aaa43134
 def _fixed_masses(
     rows:np.ndarray,   # (n, k, 10), the sum last
     digits:np.ndarray, # (n, k), a number for each row
@@ -503,7 +508,7 @@ def _fixed_masses(
         carries[-1] = _carry_step(carries[-1], left[-1], fixed)
     return carries[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #c772b4df
+# %% ../../nbs/images/numbers.ipynb #eb32776f
 def _best_place(
     start:np.ndarray, # log weight of each carry from the right, (n,)
     rows:np.ndarray,  # log probabilities of one place, (n, 10), the sum last
@@ -517,7 +522,7 @@ def _best_place(
         best = padded.max(0)
     return best+rows[-1, np.arange(len(best))%10], choices
 
-# %% ../../nbs/images/numbers.ipynb #e07fcc50
+# %% ../../nbs/images/numbers.ipynb #18c1b97b
 def best_column(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->np.ndarray: # int (n, k)
@@ -540,7 +545,7 @@ def best_column(
         out = at
     return digits
 
-# %% ../../nbs/images/numbers.ipynb #7df41d5d
+# %% ../../nbs/images/numbers.ipynb #0779f80a
 def guess_column(
     rows:np.ndarray,         # probabilities (n, k, 10), the sum last; short numbers begin with zeros
     unlisted:float=UNLISTED, # prior probability of a sum that is wrong on the paper
@@ -558,19 +563,19 @@ def guess_column(
     return [Guess(_to_text(a), max(0., 1-pa), _to_text(b), float(pb), bool(share>=.5))
             for a, pa, b, pb in zip(chosen, p.tolist(), other, q)]
 
-# %% ../../nbs/images/numbers.ipynb #cdfbf63b
+# %% ../../nbs/images/numbers.ipynb #6fce582e
 def _runner_up(
     rows:np.ndarray, # probabilities (n, k, 10)
 )->np.ndarray: # int (n, k)
     "The second likeliest number of each row, read apart from the others."
     return np.concatenate([_top_two(row[None], np.zeros((len(row), 10), int), 1)[1][:, 1] for row in rows])
 
-# %% ../../nbs/images/numbers.ipynb #bf2f1d41
+# %% ../../nbs/images/numbers.ipynb #ade19391
 UNIFORM = 1e-4                    # share of the uniform distribution in a digit's probabilities
 DOUBTFUL = .5                     # the same for a doubtful piece
 BLANK, REFUSED = 'a blank box', 'not a digit?' # reason of a blank cell; doubt of a refused piece
 
-# %% ../../nbs/images/numbers.ipynb #df27d56b
+# %% ../../nbs/images/numbers.ipynb #514a80db
 def to_evidence(
     proba:np.ndarray, # probabilities of the model, (…, 10)
     doubt:str='',     # of the piece
@@ -579,7 +584,7 @@ def to_evidence(
     share = 1. if doubt==REFUSED else DOUBTFUL if doubt else UNIFORM
     return (1-share)*np.asarray(proba, float)+share/10
 
-# %% ../../nbs/images/numbers.ipynb #dfa2364a
+# %% ../../nbs/images/numbers.ipynb #9e030e94
 @dataclass(frozen=True)
 class Row:
     "One number as it was read: a line of free digits, or a row of boxes."
@@ -604,7 +609,7 @@ class Row:
         boxes = np.array([(c.piece if hasattr(c, 'digit') else c).box for c in self.cells])
         return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
 
-# %% ../../nbs/images/numbers.ipynb #db625dca
+# %% ../../nbs/images/numbers.ipynb #b62c51f9
 def page_rows(
     name:Any, # of the picture
     page:Any, # of `read_picture`
@@ -618,7 +623,7 @@ def page_rows(
     return [Row(name, line, tuple(c for _, c in sorted(some, key=lambda pair: pair[0])))
             for line, some in sorted(cells.items())]
 
-# %% ../../nbs/images/numbers.ipynb #3d55d13f
+# %% ../../nbs/images/numbers.ipynb #8983afcd
 def _trimmed(
     row:Row,
     length:int|None, # digits of the number; None where it is not known
@@ -630,7 +635,7 @@ def _trimmed(
     while cells and not hasattr(cells[0], 'digit'): cells.pop(0)
     return tuple(cells)
 
-# %% ../../nbs/images/numbers.ipynb #3c56e762
+# %% ../../nbs/images/numbers.ipynb #b9275f42
 def row_evidence(
     cells:tuple, # of a `Row`
 )->np.ndarray: # (k, 10)
@@ -638,7 +643,7 @@ def row_evidence(
     return np.stack([to_evidence(c.proba, c.piece.doubt) if hasattr(c, 'digit') else np.full(10, .1)
                      for c in cells])
 
-# %% ../../nbs/images/numbers.ipynb #1e0f3dc7
+# %% ../../nbs/images/numbers.ipynb #7aae4668
 @dataclass(frozen=True)
 class Known:
     "What is known of the numbers; raises `InputError` for what contradicts itself."
@@ -676,7 +681,7 @@ class Known:
         if self.ids: return len(self.ids.ids[0])
         return len(parse_pattern(self.pattern)) if self.pattern else None
 
-# %% ../../nbs/images/numbers.ipynb #0374de74
+# %% ../../nbs/images/numbers.ipynb #7286e071
 def guess_rows(
     rows:np.ndarray, # evidence (m, k, 10), for a sum the numbers of one column
     known:Known,
@@ -687,7 +692,7 @@ def guess_rows(
     if known.ids: return (guess_once if known.once else guess_by_list)(rows, known.ids, unlisted)
     return guess_by_rule(rows, parse_pattern(known.pattern or '#'*rows.shape[1]), known.check, unlisted)
 
-# %% ../../nbs/images/numbers.ipynb #be025973
+# %% ../../nbs/images/numbers.ipynb #4f8f8b02
 @dataclass(frozen=True)
 class Number:
     "A whole number that was read."
@@ -706,10 +711,10 @@ class Number:
         "Did a person decide it?"
         return bool(self.machine)
 
-# %% ../../nbs/images/numbers.ipynb #91740509
+# %% ../../nbs/images/numbers.ipynb #d5562226
 SURE_PROBABILITY = .9 # a number with less is for a person, where no rate is promised
 
-# %% ../../nbs/images/numbers.ipynb #8c22f402
+# %% ../../nbs/images/numbers.ipynb #b5cc6297
 def _misfit(
     known:Known,
 )->str:
@@ -718,7 +723,7 @@ def _misfit(
     if known.ids: return 'not on the list'
     return 'breaks the check digit' if known.check else 'does not fit the pattern'
 
-# %% ../../nbs/images/numbers.ipynb #d7cc576c
+# %% ../../nbs/images/numbers.ipynb #f2ef8b3f
 def _decimals(
     cells:tuple, # of a `Row`
 )->int:
@@ -726,7 +731,7 @@ def _decimals(
     points = [len(cells)-1-j for j, c in enumerate(cells) if getattr(c, 'point', False)]
     return points[-1] if points else 0
 
-# %% ../../nbs/images/numbers.ipynb #3063348a
+# %% ../../nbs/images/numbers.ipynb #3d75b3e9
 def _with_point(
     text:str,     # digits
     decimals:int, # after the point
@@ -735,7 +740,7 @@ def _with_point(
     if not decimals or not re.fullmatch('[0-9]+', text): return text
     return f'{text[:-decimals]}.{text[-decimals:]}'
 
-# %% ../../nbs/images/numbers.ipynb #c6677597
+# %% ../../nbs/images/numbers.ipynb #80b8b242
 def _to_number(
     row:Row,
     guess:Guess,
@@ -750,7 +755,7 @@ def _to_number(
                   _with_point(guess.second, decimals),
                   guess.second_probability, name, why, risk=guess.risk)
 
-# %% ../../nbs/images/numbers.ipynb #5b0abf8e
+# %% ../../nbs/images/numbers.ipynb #8f516d60
 def _odd_number(
     row:Row,
     why:str, # a person must look
@@ -760,7 +765,7 @@ def _odd_number(
     guess = guess_rows(row_evidence(cells)[None], Known())[0]
     return replace(_to_number(row, guess, Known(), 0.), why=why)
 
-# %% ../../nbs/images/numbers.ipynb #1e5cb19d
+# %% ../../nbs/images/numbers.ipynb #f5adfa5e
 def _column(
     rows:list, # of `Row`, a page
 )->np.ndarray: # (n, k, 10)
@@ -774,7 +779,7 @@ def _column(
         out[n, first:first+len(c)] = row_evidence(c)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #e36df7a1
+# %% ../../nbs/images/numbers.ipynb #cc35d7bd
 def _sum_numbers(
     rows:list, # of `Row`, a page
     known:Known,
@@ -794,7 +799,7 @@ def _sum_numbers(
                                   limit))
     return numbers
 
-# %% ../../nbs/images/numbers.ipynb #ebddfde8
+# %% ../../nbs/images/numbers.ipynb #f8a16524
 def answer_numbers(
     rows:list, # of `Row`, of all pages
     known:Known,
@@ -818,11 +823,11 @@ def answer_numbers(
                                                                                     limit)
     return [out[i] for i in range(len(rows))]
 
-# %% ../../nbs/images/numbers.ipynb #b450cf1d
+# %% ../../nbs/images/numbers.ipynb #d6f6f30e
 MAX_SIMULATED = 8_000 # numbers
 _LOG_STEP = np.log(1e-5)/255 # of a byte
 
-# %% ../../nbs/images/numbers.ipynb #82b88f91
+# %% ../../nbs/images/numbers.ipynb #57724b6b
 def pack_unseen(
     proba:np.ndarray, # probabilities (n, 10)
 )->np.ndarray: # uint8 (n, 10)
@@ -832,7 +837,7 @@ def pack_unseen(
     top = np.take_along_axis(packed, first, 1)
     return np.where((packed<=top) & (np.arange(10)!=first), top+1, packed)
 
-# %% ../../nbs/images/numbers.ipynb #5a66bcfd
+# %% ../../nbs/images/numbers.ipynb #79aaac3a
 @dataclass(frozen=True)
 class Unseen:
     "Digits that a model never saw."
@@ -841,7 +846,7 @@ class Unseen:
 
     def __len__(self): return len(self.y)
 
-# %% ../../nbs/images/numbers.ipynb #1e927ef0
+# %% ../../nbs/images/numbers.ipynb #78d4ed72
 def load_unseen(
     folder:str|Path, # of a run
 )->Unseen:
@@ -855,7 +860,7 @@ def load_unseen(
         proba = np.where(z['packed']==255, 0, np.exp(_LOG_STEP*z['packed']))
         return Unseen(to_evidence(proba/proba.sum(1, keepdims=True)), z['y'])
 
-# %% ../../nbs/images/numbers.ipynb #15b18474
+# %% ../../nbs/images/numbers.ipynb #b2b9384a
 def _random_rule(
     known:Known,
     m:int, # numbers
@@ -871,7 +876,7 @@ def _random_rule(
         if len(found)==m: return found
     return np.resize(found, (m, k)) if len(found) else found
 
-# %% ../../nbs/images/numbers.ipynb #3535f331
+# %% ../../nbs/images/numbers.ipynb #9ad11d41
 def _random_ids(
     known:Any, # `Known`, with a list
     m:int,     # numbers
@@ -884,7 +889,7 @@ def _random_ids(
     stacks = [rng.permutation(n)[:size] for _ in range(-(-m//size))]
     return known.ids.digits[np.concatenate(stacks)[:m]].astype(int)
 
-# %% ../../nbs/images/numbers.ipynb #d2523332
+# %% ../../nbs/images/numbers.ipynb #46bfa55d
 def _break_some(
     truth:np.ndarray, # (m, k), changed
     known:Known,
@@ -899,7 +904,7 @@ def _break_some(
         other = np.where(rng.random((m, 1))<.5, alike, other)
     return np.where(rng.random((m, 1))<share, other, truth)
 
-# %% ../../nbs/images/numbers.ipynb #29dda764
+# %% ../../nbs/images/numbers.ipynb #84a57dd8
 def _random_columns(
     m:int,    # numbers
     k:int,    # digits of each
@@ -912,7 +917,7 @@ def _random_columns(
     values = np.c_[addends, addends.sum(1)].ravel()
     return values[:, None]//10**np.arange(k)[::-1]%10
 
-# %% ../../nbs/images/numbers.ipynb #29319f7d
+# %% ../../nbs/images/numbers.ipynb #0c4153f5
 def _draw_digits(
     truth:np.ndarray,  # (m, k)
     unseen:Unseen,
@@ -931,7 +936,7 @@ def _draw_digits(
         if len(pool): rows[again] = rng.choice(pool, int(again.sum()))
     return unseen.proba[rows[:last]]
 
-# %% ../../nbs/images/numbers.ipynb #5fddc001
+# %% ../../nbs/images/numbers.ipynb #46263a77
 def simulate(
     known:Known,
     unseen:Unseen,
@@ -952,7 +957,7 @@ def simulate(
     wrong = np.array([g.text!=_to_text(t) for g, t in zip(guesses, truth)], bool)
     return np.array([g.risk if g.fits else 1. for g in guesses]), wrong
 
-# %% ../../nbs/images/numbers.ipynb #51522378
+# %% ../../nbs/images/numbers.ipynb #65171365
 def parse_rate(
     text:str, # such as 1/1000, 0.001 or 0.1%
 )->float: # above 0, below 1
@@ -964,7 +969,7 @@ def parse_rate(
     if 0<rate<1: return rate
     raise InputError(f"rate {text!r}: expected a share above 0 and below 1, such as 1/1000, 0.001 or 0.1%")
 
-# %% ../../nbs/images/numbers.ipynb #3bdf5be4
+# %% ../../nbs/images/numbers.ipynb #fc464eda
 @dataclass(frozen=True)
 class Promise:
     "What a threshold promises."
@@ -981,7 +986,7 @@ class Promise:
                 f"{self.wrong:,} of {self.answered:,} were wrong, "
                 f"of {self.numbers:,} numbers made of {self.digits:,} digits that the model never saw")
 
-# %% ../../nbs/images/numbers.ipynb #7b088cff
+# %% ../../nbs/images/numbers.ipynb #3d073ffd
 def error_limit(
     wrong:np.ndarray, # errors, (n,)
     n:np.ndarray,     # answers, (n,)
@@ -991,7 +996,7 @@ def error_limit(
     from scipy.stats import beta
     return np.where(wrong>=n, 1., beta.ppf(level, np.asarray(wrong)+1, np.maximum(np.asarray(n)-wrong, 1)))
 
-# %% ../../nbs/images/numbers.ipynb #e13030ce
+# %% ../../nbs/images/numbers.ipynb #9621f0dc
 def _first_position(
     m:int,      # numbers
     rate:float, # of wrong answers, at most
@@ -1002,7 +1007,7 @@ def _first_position(
     tolerated = binom.ppf(.05, n, rate)-1 # the errors that Clopper and Pearson's limit lets pass
     return max(m//2, int((tolerated>=max(0, tolerated[3*m//4])).argmax()))
 
-# %% ../../nbs/images/numbers.ipynb #30582b90
+# %% ../../nbs/images/numbers.ipynb #ac2d77c0
 def fit_promise(
     risk:np.ndarray,  # of `simulate`
     wrong:np.ndarray, # of `simulate`
@@ -1026,7 +1031,7 @@ def fit_promise(
                      f"unseen digits "
                      f"promise {best}; allow a higher rate, or give a list, a pattern or a check digit")
 
-# %% ../../nbs/images/numbers.ipynb #09625566
+# %% ../../nbs/images/numbers.ipynb #42614caa
 def promise(
     rows:list, # of `Row`, of all pages
     known:Known,
@@ -1041,21 +1046,21 @@ def promise(
     if known.total: size = max(3, -(-len(rows)//len({row.file for row in rows})))
     return fit_promise(*simulate(known, unseen, k, size), rate, len(unseen))
 
-# %% ../../nbs/images/numbers.ipynb #ba8dc7d9
+# %% ../../nbs/images/numbers.ipynb #bd4b19bb
 NUMBER_COLUMNS = ('file', 'line', 'number', 'probability', 'name',
                   'review',  # why a person must look; empty where none must
                   'second', 'second_probability',
                   'machine', # what the model had answered, where a person decided
                   'left', 'top', 'right', 'bottom')
 
-# %% ../../nbs/images/numbers.ipynb #acf41137
+# %% ../../nbs/images/numbers.ipynb #a10e0783
 def _share(
     p:float, # a probability
 )->str:
     "A probability as text; one below 1 is never shown as 1."
     return f'{min(p, .999999):.6f}'
 
-# %% ../../nbs/images/numbers.ipynb #bba59d03
+# %% ../../nbs/images/numbers.ipynb #369af147
 def write_numbers(
     numbers:list,  # of `Number`
     path:str|Path, # a file that does not exist yet
@@ -1069,5 +1074,5 @@ def write_numbers(
                        n.why, n.second, _share(n.second_probability), n.machine, *n.row.box] for n in numbers)
     return Path(path)
 
-# %% ../../nbs/images/numbers.ipynb #dd470143
+# %% ../../nbs/images/numbers.ipynb #51933d38
 add_docments(__name__)
