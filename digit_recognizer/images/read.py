@@ -14,7 +14,9 @@ import re
 import struct
 import warnings
 from collections import Counter
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -25,9 +27,11 @@ import numpy as np
 from ..core.cards import box_picture, card
 from ..core.console import safe_cell
 from ..core.docments import add_docments
-from ..core.files import InputError, atomic_write, check_file, check_new_file
+from ..core.files import (InputError, atomic_write, check_file, check_new_file, install_command,
+                                         require_extra)
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
+from .forms import find_form
 from .pieces import POINT, Piece, find_pieces, reduce_picture
 
 # %% ../../nbs/images/read.ipynb #195dd895
@@ -203,20 +207,51 @@ def _predict_pieces(
     check_proba(proba)
     return proba
 
+# %% ../../nbs/images/read.ipynb #12a5e9d0
+def _are_beside(
+    pieces:list, # of `Piece`, the free ones
+    form,        # a `Form`
+)->bool:
+    "Do free digits stand beside the boxes, at least half as many as in them, and of the same height?"
+    cells = np.array([p.box for p in form.pieces])
+    boxes = np.array([p.box for p in pieces if not p.reason and not p.doubt]).reshape(-1, 4)
+    x, y = (boxes[:, :2]+boxes[:, 2:]).T[:, :, None]/2
+    inside = ((x>cells[:, 0]) & (x<cells[:, 2]) & (y>cells[:, 1]) & (y<cells[:, 3])).any(1)
+    high, filled = boxes[:, 3]-boxes[:, 1], sum(not p.reason for p in form.pieces)
+    if inside.sum()<filled: return False
+    usual = np.median(high[inside])
+    return bool((abs(high[~inside]/usual-1)<=.25).sum()>=max(2, filled/2))
+
+# %% ../../nbs/images/read.ipynb #a841697f
+def _find_digits(
+    picture, # as `read_picture` takes it
+)->tuple[list, str]: # of `Piece`, at least one that can be a digit; what the picture was taken for
+    "The cells of boxes or tables, or else the free digits; raises `InputError` without a digit."
+    form = find_form(picture)
+    filled = sum(not p.reason for p in form.pieces) if form else 0
+    if filled and form.crowded: return form.pieces, form.kind
+    try:
+        pieces = find_pieces(picture)
+        _check_any_digit(pieces)
+        return (pieces, 'free digits') if not filled or _are_beside(pieces, form) else (form.pieces, form.kind)
+    except InputError as e:
+        if filled: return form.pieces, form.kind
+        raise InputError(f"picture: {len(form.pieces)} boxes, no digit in them" if form
+                         else f"{e}; boxes were not found") from None
+
 # %% ../../nbs/images/read.ipynb #af9d5d16
 def read_picture(
     picture, # Pillow image or array, as `to_grey` takes it
     model,   # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
 )->Page:
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
-    pieces = find_pieces(picture)
-    _check_any_digit(pieces)
+    pieces, kind = _find_digits(picture)
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     proba = _predict_pieces(np.stack([p.img for p in good]), model)
     bounds = [DOUBT_CONFIDENCE if p.doubt else 1. for p in good]
     readings = [Reading(int(row.argmax()), min(float(row.max()), bound), p, point, row)
                 for row, bound, p, point in zip(proba, bounds, good, points)]
-    return Page(readings, [p for p in pieces if p.reason])
+    return Page(readings, [p for p in pieces if p.reason], kind)
 
 # %% ../../nbs/images/read.ipynb #0cc3fc1c
 def _draw_reading(
