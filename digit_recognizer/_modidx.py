@@ -1440,6 +1440,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'digit_recognizer/images/forms.py'),
                                                'digit_recognizer.images.forms._are_neighbours': ( 'nbs/images/forms.html#_are_neighbours',
                                                                                                   'digit_recognizer/images/forms.py'),
+                                               'digit_recognizer.images.forms._best_cells': ( 'nbs/images/forms.html#_best_cells',
+                                                                                              'digit_recognizer/images/forms.py'),
                                                'digit_recognizer.images.forms._best_slope': ( 'nbs/images/forms.html#_best_slope',
                                                                                               'digit_recognizer/images/forms.py'),
                                                'digit_recognizer.images.forms._block_numbers': ( 'nbs/images/forms.html#_block_numbers',

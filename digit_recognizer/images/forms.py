@@ -7,19 +7,19 @@ __all__ = ['MAX_SLOPE', 'MAX_CELLS', 'CELL_SIDE', 'SMOOTHING', 'BLANK', 'CROWD',
            'find_walls', 'find_cells', 'order_cells', 'complete_row', 'find_rows', 'find_projection', 'project',
            'straighten_cell', 'erase_walls', 'cut_cell', 'Form', 'find_form']
 
-# %% ../../nbs/images/forms.ipynb #dd6365ba
+# %% ../../nbs/images/forms.ipynb #39a8512e
 from dataclasses import dataclass, replace
 
-# %% ../../nbs/images/forms.ipynb #bb8864f9
+# %% ../../nbs/images/forms.ipynb #cce24d2a
 import numpy as np
 
-# %% ../../nbs/images/forms.ipynb #7fd027ee
+# %% ../../nbs/images/forms.ipynb #34359c46
 from ..core.docments import add_docments
 from .normalise import fit_ink, ink_range, otsu_threshold, rejection_reason, shrink_to, to_grey, to_plain_mode
 from .paper import INK_LEVEL, find_components, spread, usual_height
 from .pieces import MAX_SIDE, Piece, join_components
 
-# %% ../../nbs/images/forms.ipynb #ea5e5b2e
+# %% ../../nbs/images/forms.ipynb #7d77ecaf
 def _fit_sides(
     edge:np.ndarray,    # points on the edge of the paper, (n, 2)
     corners:np.ndarray, # first guess, clockwise from the top left, (4, 2)
@@ -37,7 +37,7 @@ def _fit_sides(
     if any(abs(np.linalg.det([p[:2], q[:2]]))<.3 for p, q in pairs): return None
     return np.array([np.linalg.solve([p[:2], q[:2]], [p[2], q[2]]) for p, q in pairs])
 
-# %% ../../nbs/images/forms.ipynb #86bf85b0
+# %% ../../nbs/images/forms.ipynb #b80620ae
 def _light_region(
     small:np.ndarray, # (h, w), grey levels
 )->np.ndarray|None: # bool (h, w); None without a dark surrounding
@@ -50,7 +50,7 @@ def _light_region(
     region = binary_fill_holes(numbers==np.argmax(np.bincount(numbers.ravel())[1:])+1)
     return region if .2<=region.mean()<=.95 else None
 
-# %% ../../nbs/images/forms.ipynb #5186f376
+# %% ../../nbs/images/forms.ipynb #845fa6dc
 def find_paper(
     grey:np.ndarray, # uint8 (h, w)
 )->np.ndarray|None: # corners of the paper in the picture, clockwise from the top left, (4, 2); None without an edge
@@ -70,7 +70,7 @@ def find_paper(
     if not .95<=area/region.sum()<=1.06: return None
     return (corners+.5)*(np.array(grey.shape[::-1])/small.shape[::-1])-.5
 
-# %% ../../nbs/images/forms.ipynb #a47b8eb7
+# %% ../../nbs/images/forms.ipynb #64cd39e6
 def find_darkness(
     grey:np.ndarray, # uint8 (h, w), dark ink
 )->tuple[np.ndarray, float]: # float32 (h, w), 0 paper to 255 black, below 0 for lighter pixels; noise
@@ -85,10 +85,10 @@ def find_darkness(
     some = away[::3, ::3]
     return away-np.median(some), float(1.48*np.median(abs(some-np.median(some))))
 
-# %% ../../nbs/images/forms.ipynb #ac8c8264
+# %% ../../nbs/images/forms.ipynb #5501be81
 MAX_SLOPE = .3 # tangent of the greatest turn, 16.7 degrees
 
-# %% ../../nbs/images/forms.ipynb #669e6fb2
+# %% ../../nbs/images/forms.ipynb #9ed3e489
 def _run_lengths(
     ink:np.ndarray, # bool (h, w)
 )->np.ndarray: # int (h, w), 0 for paper
@@ -99,13 +99,13 @@ def _run_lengths(
     lengths[0] = 0
     return lengths[numbers]
 
-# %% ../../nbs/images/forms.ipynb #0300c717
+# %% ../../nbs/images/forms.ipynb #e65e0fb6
 def _best_slope(
     x:np.ndarray, # columns of pixels, (n,)
     y:np.ndarray, # their rows, (n,)
 )->np.ndarray: # bool (n,)
     "The pixels of the band, four rows high, that holds most of them, over all slopes (Hough 1962)."
-    slopes = np.linspace(-MAX_SLOPE, MAX_SLOPE, 25)[:, None]
+    slopes = np.linspace(-MAX_SLOPE, MAX_SLOPE, int(np.clip(np.ptp(x)/4, 9, 25)))[:, None]
     rows = np.rint((y-slopes*x)/2).astype(int)
     rows -= rows.min()
     n = int(rows.max())+2
@@ -114,7 +114,7 @@ def _best_slope(
     slope, row = np.unravel_index(votes.argmax(), votes.shape)
     return (rows[slope]>=row) & (rows[slope]<=row+1)
 
-# %% ../../nbs/images/forms.ipynb #167e36f1
+# %% ../../nbs/images/forms.ipynb #209b326e
 def _longest_stretch(
     x:np.ndarray, # columns of the pixels of a line, (n,)
     gap:int,      # greatest gap, in columns
@@ -127,7 +127,7 @@ def _longest_stretch(
     long = part[-1]-part[0]+1
     return (part[0], part[-1]) if long>=least and len(part)>=filled*long else None
 
-# %% ../../nbs/images/forms.ipynb #b4feef78
+# %% ../../nbs/images/forms.ipynb #d64621a0
 def _find_fragment(
     x:np.ndarray, # columns of a component's pixels, (n,)
     y:np.ndarray, # their rows, (n,)
@@ -147,28 +147,28 @@ def _find_fragment(
     slope, row = np.polyfit(x[on], y[on], 1)
     return ((*ends, slope, row), on) if abs(slope)<=MAX_SLOPE else None
 
-# %% ../../nbs/images/forms.ipynb #ed1336c9
+# %% ../../nbs/images/forms.ipynb #d21f251e
 def _find_fragments(
     thin:np.ndarray, # bool (h, w)
     gap:int,         # pixels that can be missing
     least:float,     # length of a fragment, in pixels
     filled:float,    # least share of its columns with pixels
 )->np.ndarray: # first column, last column, slope, row at column 0; (n, 4)
-    "Straight fragments that run across; up to three of each component."
+    "Straight fragments that run across; several of each component."
     from scipy.ndimage import find_objects, label
     numbers, _ = label(spread(thin, 3, 2*gap+1), np.ones((3, 3)))
     fragments = []
     for n, (rows, cols) in enumerate(find_objects(numbers), 1):
         if cols.stop-cols.start-2*gap<least: continue
         y, x = np.nonzero((numbers[rows, cols]==n) & thin[rows, cols])
-        for _ in range(3):
+        for _ in range(100):
             found = _find_fragment(x+cols.start, y+rows.start, 2*gap+1, least, filled) if len(x)>2 else None
             if found is None: break
             fragments.append(found[0])
             x, y = x[~found[1]], y[~found[1]]
     return np.array(fragments, float).reshape(-1, 4)
 
-# %% ../../nbs/images/forms.ipynb #560eec24
+# %% ../../nbs/images/forms.ipynb #cb01974b
 def _fit_both(
     a:np.ndarray, # a line as `_find_fragments` gives it, (4,)
     b:np.ndarray, # another, (4,)
@@ -179,7 +179,7 @@ def _fit_both(
     weights = np.repeat(np.sqrt([a[1]-a[0]+1, b[1]-b[0]+1]), 2)
     return np.r_[x.min(), x.max(), np.polyfit(x, y, 1, w=weights)]
 
-# %% ../../nbs/images/forms.ipynb #b26a7ae6
+# %% ../../nbs/images/forms.ipynb #1ce6871c
 def _join_fragments(
     fragments:np.ndarray, # (n, 4)
     least:float,          # length of a line, in pixels
@@ -194,7 +194,7 @@ def _join_fragments(
         else: lines = np.vstack([lines, one])
     return lines[lines[:, 1]-lines[:, 0]>=least]
 
-# %% ../../nbs/images/forms.ipynb #eb960d05
+# %% ../../nbs/images/forms.ipynb #c8f4c8ac
 def _find_dots(
     ink:np.ndarray, # bool (h, w)
     thick:float,    # greatest mean thickness, in pixels
@@ -206,7 +206,7 @@ def _find_dots(
     areas = np.bincount(numbers.ravel(), minlength=n+1)[1:]
     return np.r_[False, areas<=thick*sides.reshape(-1, 2).max(1, initial=0)][numbers]
 
-# %% ../../nbs/images/forms.ipynb #75b1bb21
+# %% ../../nbs/images/forms.ipynb #6a37e800
 @dataclass(frozen=True)
 class Walls:
     "The straight lines of a picture."
@@ -215,7 +215,7 @@ class Walls:
     near:np.ndarray   # bool (h, w), ink and what is close to it
     least:float       # side of a box, at least, in pixels
 
-# %% ../../nbs/images/forms.ipynb #b5a63116
+# %% ../../nbs/images/forms.ipynb #04d0047c
 def _lines_both_ways(
     ink:np.ndarray, # bool (h, w)
     gap:int,        # as `_find_fragments` takes it
@@ -226,7 +226,7 @@ def _lines_both_ways(
     thick = max(4, round(max(ink.shape)/280))
     return tuple(_find_fragments(a & (_run_lengths(a)<=thick), gap, least, filled) for a in (ink, ink.T))
 
-# %% ../../nbs/images/forms.ipynb #7695bf43
+# %% ../../nbs/images/forms.ipynb #6a17d580
 def find_walls(
     ink:np.ndarray,    # bool (h, w)
     dotted:bool=False, # look for dotted and dashed lines too?
@@ -240,7 +240,7 @@ def find_walls(
         near = near | spread(dots, 3, 2*gap+1) | spread(dots, 2*gap+1, 3)
     return Walls(*(_join_fragments(some, least) for some in both), near, least)
 
-# %% ../../nbs/images/forms.ipynb #a35c80ad
+# %% ../../nbs/images/forms.ipynb #a7433c09
 def _crossings(
     walls:Walls,
 )->tuple[np.ndarray, np.ndarray]: # points (n, m, 2); do the lines meet?, bool (n, m)
@@ -254,7 +254,7 @@ def _crossings(
         meet = meet & (v>=line[..., 0]-more) & (v<=line[..., 1]+more)
     return np.stack([x, y], -1), meet
 
-# %% ../../nbs/images/forms.ipynb #e573b3cb
+# %% ../../nbs/images/forms.ipynb #ac08f2bd
 def _support(
     near:np.ndarray, # bool (h, w)
     start:np.ndarray, # point, (2,)
@@ -266,7 +266,7 @@ def _support(
     inside = (x>=0) & (y>=0) & (x<near.shape[1]) & (y<near.shape[0])
     return float(near[y[inside], x[inside]].sum()/n)
 
-# %% ../../nbs/images/forms.ipynb #2103b944
+# %% ../../nbs/images/forms.ipynb #0a40c0bd
 def _close_cell(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
@@ -274,7 +274,7 @@ def _close_cell(
     top:int,           # line across
     left:int,          # line down
     right:int,         # line down
-)->np.ndarray|None: # corners from the top left, clockwise, (4, 2)
+)->tuple|None: # support of the weakest side; corners from the top left, clockwise, (4, 2)
     "The cell below a piece of a line across, between two lines down."
     def support(i, j, k, m): return _support(walls.near, points[i, j], points[k, m])
     for low in np.flatnonzero(meet[:, left] & meet[:, right]):
@@ -284,16 +284,17 @@ def _close_cell(
         if min(sides)<.3 or high>max(walls.near.shape)/3: return None
         sides += [support(top, left, top, right), support(low, left, low, right)]
         if min(sides)>=.65 and np.mean(sides)>=.8:
-            return np.array([points[top, left], points[top, right], points[low, right], points[low, left]])
+            corners = np.array([points[top, left], points[top, right], points[low, right], points[low, left]])
+            return min(sides), corners
     return None
 
-# %% ../../nbs/images/forms.ipynb #44c13776
+# %% ../../nbs/images/forms.ipynb #2c656d7b
 def _cells_below(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
     meet:np.ndarray,   # the same
     top:int,           # line across
-)->list: # of corners (4, 2)
+)->list: # of support and corners, as `_close_cell` gives them
     "The cells below a line across."
     cells = []
     down = [j for j in np.argsort(points[top, :, 0]) if meet[top, j]]
@@ -308,10 +309,21 @@ def _cells_below(
                 break
     return cells
 
-# %% ../../nbs/images/forms.ipynb #378ea7b3
+# %% ../../nbs/images/forms.ipynb #59721dff
+def _best_cells(
+    found:list, # of support and corners, as `_close_cell` gives them
+)->np.ndarray: # (n, 4, 2)
+    "The cells without those that overlap a better one."
+    cells:list = []
+    for _, cell in sorted(found, key=lambda one: -round(one[0], 1)):
+        side = min(np.hypot(*(cell[1]-cell[0])), np.hypot(*(cell[3]-cell[0])))
+        if all(np.hypot(*(cell.mean(0)-other.mean(0)))>=.5*side for other in cells): cells.append(cell)
+    return np.array(cells, float).reshape(-1, 4, 2)
+
+# %% ../../nbs/images/forms.ipynb #d0d4acd8
 MAX_CELLS = 500 # of a picture; squared paper has more
 
-# %% ../../nbs/images/forms.ipynb #ad640ae2
+# %% ../../nbs/images/forms.ipynb #82b10c52
 def find_cells(
     walls:Walls,
 )->np.ndarray: # corners of each cell from the top left, clockwise, (n, 4, 2)
@@ -320,14 +332,13 @@ def find_cells(
     middle = walls.across[:, 3]+walls.across[:, 2]*walls.across[:, :2].mean(1)
     walls = Walls(walls.across[np.argsort(middle)], walls.down, walls.near, walls.least)
     points, meet = _crossings(walls)
-    cells:list = []
+    found:list = []
     for top in np.flatnonzero(meet.sum(1)>1):
-        if len(cells)>MAX_CELLS: break
-        for cell in _cells_below(walls, points, meet, top):
-            if all(abs(cell.mean(0)-other.mean(0)).max()>=.3*walls.least for other in cells): cells.append(cell)
-    return np.array(cells if len(cells)<=MAX_CELLS else [], float).reshape(-1, 4, 2)
+        found += _cells_below(walls, points, meet, top)
+        if len(found)>2*MAX_CELLS: return np.zeros((0, 4, 2))
+    return _best_cells(found)
 
-# %% ../../nbs/images/forms.ipynb #131c8482
+# %% ../../nbs/images/forms.ipynb #978de950
 def _sizes(
     cells:np.ndarray, # (n, 4, 2)
 )->np.ndarray: # width and height of each, (n, 2)
@@ -335,7 +346,7 @@ def _sizes(
     def long(a, b): return np.hypot(*(cells[:, b]-cells[:, a]).T)
     return np.stack([long(0, 1)+long(3, 2), long(0, 3)+long(1, 2)], 1)/2
 
-# %% ../../nbs/images/forms.ipynb #0b9c29c1
+# %% ../../nbs/images/forms.ipynb #e67d7854
 def _are_neighbours(
     cells:np.ndarray, # (n, 4, 2)
     axis:int,         # 0: side by side; 1: one below the other
@@ -355,7 +366,7 @@ def _are_neighbours(
     near = (gap<=reach*short) & (gap>=-.3*short) & (off<=.3*np.minimum(cross[:, None], cross))
     return same & near & ~np.eye(len(cells), dtype=bool)
 
-# %% ../../nbs/images/forms.ipynb #c01d1b56
+# %% ../../nbs/images/forms.ipynb #e2d73987
 def order_cells(
     cells:np.ndarray, # (n, 4, 2)
 )->list: # of rows from top to bottom, each an array of corners (m, 4, 2) from left to right
@@ -367,7 +378,7 @@ def order_cells(
     rows = [row[np.argsort(row[:, :, 0].mean(1))] for row in rows]
     return sorted(rows, key=lambda row: (row[0, :, 1].mean(), row[0, :, 0].mean()))
 
-# %% ../../nbs/images/forms.ipynb #cb901b9d
+# %% ../../nbs/images/forms.ipynb #c7dbae5f
 def _cells_between(
     left:np.ndarray,  # upper and lower end of the left wall, (2, 2)
     right:np.ndarray, # those of the right wall, (2, 2)
@@ -377,7 +388,7 @@ def _cells_between(
     walls = left+(right-left)*np.linspace(0, 1, n+1)[:, None, None]
     return np.stack([walls[:-1, 0], walls[1:, 0], walls[1:, 1], walls[:-1, 1]], 1)
 
-# %% ../../nbs/images/forms.ipynb #accb0ea0
+# %% ../../nbs/images/forms.ipynb #9d53a7c9
 def _has_walls(
     near:np.ndarray, # bool (h, w), as in `Walls`
     cell:np.ndarray, # (4, 2)
@@ -387,7 +398,7 @@ def _has_walls(
     sides = sorted(_support(near, cell[i], cell[(i+1)%4]) for i in range(4))
     return sides[1]>=least and sides[0]>=.25
 
-# %% ../../nbs/images/forms.ipynb #189706bc
+# %% ../../nbs/images/forms.ipynb #a9ea64ea
 def _fill_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -406,7 +417,7 @@ def _fill_row(
         cells += list(parts) if all(_has_walls(near, one, .6) for one in parts) else [cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #bb4d92b3
+# %% ../../nbs/images/forms.ipynb #39d1940d
 def _extend_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2), at least two
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -422,7 +433,7 @@ def _extend_row(
             cells = [cell, *cells] if end==0 else [*cells, cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #4e5ad701
+# %% ../../nbs/images/forms.ipynb #125bde36
 def complete_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -432,7 +443,7 @@ def complete_row(
     equal = abs(wide/np.median(wide)-1)<=.2
     return _extend_row(_fill_row(row, near), near) if len(row)>2 and equal.mean()>=.6 else row
 
-# %% ../../nbs/images/forms.ipynb #0dac0d16
+# %% ../../nbs/images/forms.ipynb #66d8a4f0
 def _block_numbers(
     rows:list, # of arrays of corners (m, 4, 2)
 )->np.ndarray: # int (n,), a number for each row
@@ -445,7 +456,7 @@ def _block_numbers(
     touch[owner[a], owner[b]] = True
     return connected_components(touch, directed=False)[1]
 
-# %% ../../nbs/images/forms.ipynb #0c783402
+# %% ../../nbs/images/forms.ipynb #b4c6f104
 def _is_regular(
     block:list, # its rows, arrays of corners (m, 4, 2)
 )->bool:
@@ -455,7 +466,7 @@ def _is_regular(
     if max(len(row) for row in block)<2: return len(block)>2 and equal.min()>=.9
     return len(block)>1 or equal[0]>=.7
 
-# %% ../../nbs/images/forms.ipynb #b54ccc88
+# %% ../../nbs/images/forms.ipynb #32f12cb0
 def find_rows(
     walls:Walls,
 )->list: # of arrays of corners (m, 4, 2), from top to bottom
@@ -467,7 +478,7 @@ def find_rows(
     regular = [k for k, block in enumerate(blocks) if _is_regular(block)]
     return [row for row, n in zip(rows, numbers) if n in regular]
 
-# %% ../../nbs/images/forms.ipynb #29444c9b
+# %% ../../nbs/images/forms.ipynb #5f75c04b
 def find_projection(
     source:np.ndarray, # four points, (4, 2)
     target:np.ndarray, # theirs, (4, 2)
@@ -478,7 +489,7 @@ def find_projection(
                        np.stack([zero, zero, zero, x, y, one, -v*x, -v*y], 1)])
     return np.append(np.linalg.solve(terms, np.r_[u, v]), 1).reshape(3, 3)
 
-# %% ../../nbs/images/forms.ipynb #139789b3
+# %% ../../nbs/images/forms.ipynb #a02c6d41
 def project(
     points:np.ndarray, # (..., 2)
     by:np.ndarray,     # projective map, (3, 3)
@@ -487,11 +498,11 @@ def project(
     moved = points@by[:, :2].T+by[:, 2]
     return moved[..., :2]/moved[..., 2:]
 
-# %% ../../nbs/images/forms.ipynb #3a8f34e9
+# %% ../../nbs/images/forms.ipynb #969ddf33
 CELL_SIDE = 100 # pixels of a straightened cell's height
 SMOOTHING = 2.2 # standard deviation of the smoothing, in these pixels
 
-# %% ../../nbs/images/forms.ipynb #4f39a7a5
+# %% ../../nbs/images/forms.ipynb #2423f704
 def straighten_cell(
     image,             # Pillow image, mode L, dark ink
     corners:np.ndarray, # (4, 2)
@@ -508,7 +519,7 @@ def straighten_cell(
     upright = image.transform(size, Image.Transform.PERSPECTIVE, by, Image.Resampling.BILINEAR, fillcolor=255)
     return gaussian_filter(np.asarray(upright, np.float32), SMOOTHING*zoom*high/CELL_SIDE), (margin, margin, margin+w, margin+h)
 
-# %% ../../nbs/images/forms.ipynb #e5592956
+# %% ../../nbs/images/forms.ipynb #e829c041
 def _wall_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     at:int,         # column where the wall should be
@@ -524,7 +535,7 @@ def _wall_band(
     while last<len(share)-1 and share[last+1]>=.5*share.max(): last += 1
     return start+first, start+last+1
 
-# %% ../../nbs/images/forms.ipynb #765a924b
+# %% ../../nbs/images/forms.ipynb #36df80c6
 def _erase_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink; changed
     band:tuple,     # as `_wall_band` gives it
@@ -537,7 +548,7 @@ def _erase_band(
     crossed = [binary_dilation((side>=INK_LEVEL).all(1), iterations=more) & (side.shape[1]==2) for side in sides]
     ink[~(crossed[0] & crossed[1]), first:last] = 0
 
-# %% ../../nbs/images/forms.ipynb #765a553e
+# %% ../../nbs/images/forms.ipynb #1320bbc6
 def erase_walls(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     cell:tuple,     # left, top, right, bottom of the cell
@@ -553,7 +564,7 @@ def erase_walls(
             if band: _erase_band(some, band)
     return ink
 
-# %% ../../nbs/images/forms.ipynb #f632cb17
+# %% ../../nbs/images/forms.ipynb #ec4732dd
 def _cell_ink(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -567,7 +578,7 @@ def _cell_ink(
     levels = ink_range(away[top+2:bottom-2, left+2:right-2], False)
     return None if levels is None else np.clip((away-levels[0])/(levels[1]-levels[0]), 0, 1)*255
 
-# %% ../../nbs/images/forms.ipynb #c71b5120
+# %% ../../nbs/images/forms.ipynb #1bb7c22a
 @dataclass(frozen=True)
 class _Parts:
     "The components of ink in and around a cell."
@@ -582,7 +593,7 @@ class _Parts:
         "The longer side of each, in heights of the cell."
         return (self.boxes[:, 2:]-self.boxes[:, :2]).max(1, initial=0)/(self.cell[3]-self.cell[1])
 
-# %% ../../nbs/images/forms.ipynb #d7ec610c
+# %% ../../nbs/images/forms.ipynb #a8052de7
 def _cell_parts(
     ink:np.ndarray, # (h, w), as `_cell_ink` gives it
     cell:tuple,     # left, top, right, bottom of the cell
@@ -594,7 +605,7 @@ def _cell_parts(
     over = np.maximum(np.array(cell)[:2]-boxes[:, :2], boxes[:, 2:]-np.array(cell)[2:])
     return _Parts(numbers, boxes, inside/np.maximum(areas, 1), over.max(1, initial=0)/(bottom-top), cell)
 
-# %% ../../nbs/images/forms.ipynb #953b31b2
+# %% ../../nbs/images/forms.ipynb #48fb2135
 def _owned(
     parts:_Parts,
 )->tuple[np.ndarray, np.ndarray]: # bool (n,), (n,): belongs to the cell; is to be cut at its walls
@@ -611,7 +622,7 @@ def _owned(
     label = (parts.size<.2) & at_side & ~close & ((parts.size*owned).max(initial=0)>=.45)
     return owned & (large | close) & ~label, joined
 
-# %% ../../nbs/images/forms.ipynb #5e9ee2b5
+# %% ../../nbs/images/forms.ipynb #87c6ca44
 def _split_numbers(
     parts:_Parts,
     owned:np.ndarray, # bool (n,)
@@ -627,7 +638,7 @@ def _split_numbers(
     found = [rows[group]+1 for group, h in zip(groups, high) if h>=.5*high.max()]
     return sorted(found, key=lambda group: parts.boxes[group-1, 0].min())
 
-# %% ../../nbs/images/forms.ipynb #972653da
+# %% ../../nbs/images/forms.ipynb #06b311c6
 def cut_cell(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -648,11 +659,11 @@ def cut_cell(
         digits.append((img, 'joined with ink outside its box' if joined[group-1].any() else ''))
     return digits
 
-# %% ../../nbs/images/forms.ipynb #ca82e403
+# %% ../../nbs/images/forms.ipynb #c376ba8e
 BLANK = 'a blank box'
 CROWD = 200 # pieces of ink; a picture of more is print
 
-# %% ../../nbs/images/forms.ipynb #90b4bca5
+# %% ../../nbs/images/forms.ipynb #0dee272d
 @dataclass(frozen=True)
 class Form:
     "The boxes of a picture."
@@ -661,7 +672,7 @@ class Form:
     kind:str    # 'boxes' or 'table'
     crowded:bool # is there far more ink around the boxes than free digits would be?
 
-# %% ../../nbs/images/forms.ipynb #a02b0e72
+# %% ../../nbs/images/forms.ipynb #1f510910
 def _are_among(
     some:list, # rows of cells, arrays of corners (m, 4, 2)
     all_:list, # the same
@@ -673,7 +684,7 @@ def _are_among(
     alike = abs(_sizes(a)[:, None]/_sizes(b)-1).max(-1)<.2
     return bool((near & alike).any(1).mean()>=.8)
 
-# %% ../../nbs/images/forms.ipynb #0e2b52d7
+# %% ../../nbs/images/forms.ipynb #699a10b7
 def _find_rows(
     away:np.ndarray, # (h, w), as `find_darkness` gives it
     noise:float,     # the same
@@ -689,7 +700,7 @@ def _find_rows(
     if rows := find_rows(find_walls(half>=pale)): return [2*row+.5 for row in rows]
     return find_rows(find_walls(away>=pale, True))
 
-# %% ../../nbs/images/forms.ipynb #5c5f393e
+# %% ../../nbs/images/forms.ipynb #cf441b3a
 def _hull_box(
     corners:np.ndarray, # (4, 2)
 )->tuple: # left, top, right, bottom
@@ -697,7 +708,7 @@ def _hull_box(
     low, high = np.maximum(np.floor(corners.min(0)), 0), np.maximum(np.ceil(corners.max(0)), 1)
     return (*low.astype(int).tolist(), *high.astype(int).tolist())
 
-# %% ../../nbs/images/forms.ipynb #4cb3caa2
+# %% ../../nbs/images/forms.ipynb #de619ce4
 def _make_pieces(
     image,     # Pillow image, mode L, dark ink
     rows:list, # of arrays of corners (m, 4, 2)
@@ -709,11 +720,12 @@ def _make_pieces(
             box, found = _hull_box(corners), cut_cell(*straighten_cell(image, corners))
             for img, doubt in found:
                 reason = rejection_reason(img)
+                if reason.startswith('several things'): reason, doubt = '', reason
                 pieces.append(Piece(box, line, place, img, reason, '' if reason else doubt))
             if not found: pieces.append(Piece(box, line, place, np.zeros((28, 28), np.uint8), BLANK))
     return pieces
 
-# %% ../../nbs/images/forms.ipynb #e58e27b6
+# %% ../../nbs/images/forms.ipynb #e9705087
 def _without_print(
     rows:list,   # of arrays of corners (m, 4, 2)
     pieces:list, # theirs
@@ -727,7 +739,7 @@ def _without_print(
     new = {i+1: n for n, i in enumerate(kept, 1)}
     return [rows[i] for i in kept], [replace(p, line=new[p.line]) for p in pieces if p.line in new]
 
-# %% ../../nbs/images/forms.ipynb #56e0fc84
+# %% ../../nbs/images/forms.ipynb #64da3171
 def _is_table(
     rows:list, # of arrays of corners (m, 4, 2)
 )->bool:
@@ -736,7 +748,7 @@ def _is_table(
     several = np.bincount(numbers)[numbers]>1
     return bool(several.mean()>.5 and np.median([len(row) for row in rows])>=2)
 
-# %% ../../nbs/images/forms.ipynb #71ea4a22
+# %% ../../nbs/images/forms.ipynb #c940f4dc
 def _survey(
     image, # Pillow image, mode L
 )->Form|None: # None without boxes
@@ -750,7 +762,7 @@ def _survey(
     rows, pieces = _without_print(rows, _make_pieces(image, rows))
     return Form(rows, pieces, 'table' if _is_table(rows) else 'boxes', crowded) if rows else None
 
-# %% ../../nbs/images/forms.ipynb #c3baae37
+# %% ../../nbs/images/forms.ipynb #dad5ec11
 def _put_back(
     form:Form,
     by:np.ndarray, # projective map from the straightened paper to the picture, (3, 3)
@@ -760,7 +772,7 @@ def _put_back(
     pieces = [replace(p, box=_hull_box(rows[p.line-1][p.place-1])) for p in form.pieces]
     return Form(rows, pieces, form.kind, form.crowded)
 
-# %% ../../nbs/images/forms.ipynb #9dd650a1
+# %% ../../nbs/images/forms.ipynb #915afb5c
 def find_form(
     picture, # Pillow image or array, as `to_grey` takes it
 )->Form|None:
@@ -775,5 +787,5 @@ def find_form(
     form = _survey(flat)
     return _put_back(form, by) if form else _survey(image)
 
-# %% ../../nbs/images/forms.ipynb #9f32f584
+# %% ../../nbs/images/forms.ipynb #de1e6acc
 add_docments(__name__)
