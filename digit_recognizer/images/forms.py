@@ -7,19 +7,19 @@ __all__ = ['MAX_SLOPE', 'MAX_CELLS', 'CELL_SIDE', 'SMOOTHING', 'BLANK', 'CROWD',
            'find_walls', 'find_cells', 'order_cells', 'complete_row', 'find_rows', 'find_projection', 'project',
            'straighten_cell', 'erase_walls', 'cut_cell', 'Form', 'find_form']
 
-# %% ../../nbs/images/forms.ipynb #39a8512e
+# %% ../../nbs/images/forms.ipynb #f6b37c40
 from dataclasses import dataclass, replace
 
-# %% ../../nbs/images/forms.ipynb #cce24d2a
+# %% ../../nbs/images/forms.ipynb #d6b4140a
 import numpy as np
 
-# %% ../../nbs/images/forms.ipynb #34359c46
+# %% ../../nbs/images/forms.ipynb #76a70f95
 from ..core.docments import add_docments
 from .normalise import fit_ink, ink_range, otsu_threshold, rejection_reason, shrink_to, to_grey, to_plain_mode
 from .paper import INK_LEVEL, find_components, spread, usual_height
 from .pieces import MAX_SIDE, Piece, join_components
 
-# %% ../../nbs/images/forms.ipynb #7d77ecaf
+# %% ../../nbs/images/forms.ipynb #2780b2b1
 def _fit_sides(
     edge:np.ndarray,    # points on the edge of the paper, (n, 2)
     corners:np.ndarray, # first guess, clockwise from the top left, (4, 2)
@@ -37,7 +37,7 @@ def _fit_sides(
     if any(abs(np.linalg.det([p[:2], q[:2]]))<.3 for p, q in pairs): return None
     return np.array([np.linalg.solve([p[:2], q[:2]], [p[2], q[2]]) for p, q in pairs])
 
-# %% ../../nbs/images/forms.ipynb #b80620ae
+# %% ../../nbs/images/forms.ipynb #6f6b3d87
 def _light_region(
     small:np.ndarray, # (h, w), grey levels
 )->np.ndarray|None: # bool (h, w); None without a dark surrounding
@@ -50,7 +50,7 @@ def _light_region(
     region = binary_fill_holes(numbers==np.argmax(np.bincount(numbers.ravel())[1:])+1)
     return region if .2<=region.mean()<=.95 else None
 
-# %% ../../nbs/images/forms.ipynb #845fa6dc
+# %% ../../nbs/images/forms.ipynb #6f8d2408
 def find_paper(
     grey:np.ndarray, # uint8 (h, w)
 )->np.ndarray|None: # corners of the paper in the picture, clockwise from the top left, (4, 2); None without an edge
@@ -70,7 +70,7 @@ def find_paper(
     if not .95<=area/region.sum()<=1.06: return None
     return (corners+.5)*(np.array(grey.shape[::-1])/small.shape[::-1])-.5
 
-# %% ../../nbs/images/forms.ipynb #64cd39e6
+# %% ../../nbs/images/forms.ipynb #cbcfdc25
 def find_darkness(
     grey:np.ndarray, # uint8 (h, w), dark ink
 )->tuple[np.ndarray, float]: # float32 (h, w), 0 paper to 255 black, below 0 for lighter pixels; noise
@@ -85,10 +85,10 @@ def find_darkness(
     some = away[::3, ::3]
     return away-np.median(some), float(1.48*np.median(abs(some-np.median(some))))
 
-# %% ../../nbs/images/forms.ipynb #5501be81
+# %% ../../nbs/images/forms.ipynb #bfd3081c
 MAX_SLOPE = .3 # tangent of the greatest turn, 16.7 degrees
 
-# %% ../../nbs/images/forms.ipynb #9ed3e489
+# %% ../../nbs/images/forms.ipynb #055772a0
 def _run_lengths(
     ink:np.ndarray, # bool (h, w)
 )->np.ndarray: # int (h, w), 0 for paper
@@ -99,7 +99,7 @@ def _run_lengths(
     lengths[0] = 0
     return lengths[numbers]
 
-# %% ../../nbs/images/forms.ipynb #e65e0fb6
+# %% ../../nbs/images/forms.ipynb #5987f098
 def _best_slope(
     x:np.ndarray, # columns of pixels, (n,)
     y:np.ndarray, # their rows, (n,)
@@ -114,7 +114,7 @@ def _best_slope(
     slope, row = np.unravel_index(votes.argmax(), votes.shape)
     return (rows[slope]>=row) & (rows[slope]<=row+1)
 
-# %% ../../nbs/images/forms.ipynb #209b326e
+# %% ../../nbs/images/forms.ipynb #26b577b3
 def _longest_stretch(
     x:np.ndarray, # columns of the pixels of a line, (n,)
     gap:int,      # greatest gap, in columns
@@ -127,7 +127,7 @@ def _longest_stretch(
     long = part[-1]-part[0]+1
     return (part[0], part[-1]) if long>=least and len(part)>=filled*long else None
 
-# %% ../../nbs/images/forms.ipynb #d64621a0
+# %% ../../nbs/images/forms.ipynb #18f28525
 def _find_fragment(
     x:np.ndarray, # columns of a component's pixels, (n,)
     y:np.ndarray, # their rows, (n,)
@@ -147,7 +147,7 @@ def _find_fragment(
     slope, row = np.polyfit(x[on], y[on], 1)
     return ((*ends, slope, row), on) if abs(slope)<=MAX_SLOPE else None
 
-# %% ../../nbs/images/forms.ipynb #d21f251e
+# %% ../../nbs/images/forms.ipynb #a017a202
 def _find_fragments(
     thin:np.ndarray, # bool (h, w)
     gap:int,         # pixels that can be missing
@@ -168,7 +168,7 @@ def _find_fragments(
             x, y = x[~found[1]], y[~found[1]]
     return np.array(fragments, float).reshape(-1, 4)
 
-# %% ../../nbs/images/forms.ipynb #cb01974b
+# %% ../../nbs/images/forms.ipynb #63eb54e5
 def _fit_both(
     a:np.ndarray, # a line as `_find_fragments` gives it, (4,)
     b:np.ndarray, # another, (4,)
@@ -179,7 +179,7 @@ def _fit_both(
     weights = np.repeat(np.sqrt([a[1]-a[0]+1, b[1]-b[0]+1]), 2)
     return np.r_[x.min(), x.max(), np.polyfit(x, y, 1, w=weights)]
 
-# %% ../../nbs/images/forms.ipynb #1ce6871c
+# %% ../../nbs/images/forms.ipynb #6979919c
 def _join_fragments(
     fragments:np.ndarray, # (n, 4)
     least:float,          # length of a line, in pixels
@@ -194,7 +194,7 @@ def _join_fragments(
         else: lines = np.vstack([lines, one])
     return lines[lines[:, 1]-lines[:, 0]>=least]
 
-# %% ../../nbs/images/forms.ipynb #c8f4c8ac
+# %% ../../nbs/images/forms.ipynb #cfffad33
 def _find_dots(
     ink:np.ndarray, # bool (h, w)
     thick:float,    # greatest mean thickness, in pixels
@@ -206,7 +206,7 @@ def _find_dots(
     areas = np.bincount(numbers.ravel(), minlength=n+1)[1:]
     return np.r_[False, areas<=thick*sides.reshape(-1, 2).max(1, initial=0)][numbers]
 
-# %% ../../nbs/images/forms.ipynb #6a37e800
+# %% ../../nbs/images/forms.ipynb #6684512b
 @dataclass(frozen=True)
 class Walls:
     "The straight lines of a picture."
@@ -215,7 +215,7 @@ class Walls:
     near:np.ndarray   # bool (h, w), ink and what is close to it
     least:float       # side of a box, at least, in pixels
 
-# %% ../../nbs/images/forms.ipynb #04d0047c
+# %% ../../nbs/images/forms.ipynb #09d5ee7e
 def _lines_both_ways(
     ink:np.ndarray, # bool (h, w)
     gap:int,        # as `_find_fragments` takes it
@@ -226,7 +226,7 @@ def _lines_both_ways(
     thick = max(4, round(max(ink.shape)/280))
     return tuple(_find_fragments(a & (_run_lengths(a)<=thick), gap, least, filled) for a in (ink, ink.T))
 
-# %% ../../nbs/images/forms.ipynb #6a17d580
+# %% ../../nbs/images/forms.ipynb #f8f6cf99
 def find_walls(
     ink:np.ndarray,    # bool (h, w)
     dotted:bool=False, # look for dotted and dashed lines too?
@@ -240,7 +240,7 @@ def find_walls(
         near = near | spread(dots, 3, 2*gap+1) | spread(dots, 2*gap+1, 3)
     return Walls(*(_join_fragments(some, least) for some in both), near, least)
 
-# %% ../../nbs/images/forms.ipynb #a7433c09
+# %% ../../nbs/images/forms.ipynb #9a9a2ee9
 def _crossings(
     walls:Walls,
 )->tuple[np.ndarray, np.ndarray]: # points (n, m, 2); do the lines meet?, bool (n, m)
@@ -254,7 +254,7 @@ def _crossings(
         meet = meet & (v>=line[..., 0]-more) & (v<=line[..., 1]+more)
     return np.stack([x, y], -1), meet
 
-# %% ../../nbs/images/forms.ipynb #ac08f2bd
+# %% ../../nbs/images/forms.ipynb #b38a859b
 def _support(
     near:np.ndarray, # bool (h, w)
     start:np.ndarray, # point, (2,)
@@ -266,7 +266,7 @@ def _support(
     inside = (x>=0) & (y>=0) & (x<near.shape[1]) & (y<near.shape[0])
     return float(near[y[inside], x[inside]].sum()/n)
 
-# %% ../../nbs/images/forms.ipynb #0a40c0bd
+# %% ../../nbs/images/forms.ipynb #3254cc0a
 def _close_cell(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
@@ -288,7 +288,7 @@ def _close_cell(
             return min(sides), corners
     return None
 
-# %% ../../nbs/images/forms.ipynb #2c656d7b
+# %% ../../nbs/images/forms.ipynb #be766f4b
 def _cells_below(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
@@ -309,7 +309,7 @@ def _cells_below(
                 break
     return cells
 
-# %% ../../nbs/images/forms.ipynb #59721dff
+# %% ../../nbs/images/forms.ipynb #722b6056
 def _best_cells(
     found:list, # of support and corners, as `_close_cell` gives them
 )->np.ndarray: # (n, 4, 2)
@@ -320,10 +320,10 @@ def _best_cells(
         if all(np.hypot(*(cell.mean(0)-other.mean(0)))>=.5*side for other in cells): cells.append(cell)
     return np.array(cells, float).reshape(-1, 4, 2)
 
-# %% ../../nbs/images/forms.ipynb #d0d4acd8
+# %% ../../nbs/images/forms.ipynb #05bc62d5
 MAX_CELLS = 500 # of a picture; squared paper has more
 
-# %% ../../nbs/images/forms.ipynb #82b10c52
+# %% ../../nbs/images/forms.ipynb #623d66b0
 def find_cells(
     walls:Walls,
 )->np.ndarray: # corners of each cell from the top left, clockwise, (n, 4, 2)
@@ -338,7 +338,7 @@ def find_cells(
         if len(found)>2*MAX_CELLS: return np.zeros((0, 4, 2))
     return _best_cells(found)
 
-# %% ../../nbs/images/forms.ipynb #978de950
+# %% ../../nbs/images/forms.ipynb #d5812d05
 def _sizes(
     cells:np.ndarray, # (n, 4, 2)
 )->np.ndarray: # width and height of each, (n, 2)
@@ -346,7 +346,7 @@ def _sizes(
     def long(a, b): return np.hypot(*(cells[:, b]-cells[:, a]).T)
     return np.stack([long(0, 1)+long(3, 2), long(0, 3)+long(1, 2)], 1)/2
 
-# %% ../../nbs/images/forms.ipynb #e67d7854
+# %% ../../nbs/images/forms.ipynb #ef0652f3
 def _are_neighbours(
     cells:np.ndarray, # (n, 4, 2)
     axis:int,         # 0: side by side; 1: one below the other
@@ -366,7 +366,7 @@ def _are_neighbours(
     near = (gap<=reach*short) & (gap>=-.3*short) & (off<=.3*np.minimum(cross[:, None], cross))
     return same & near & ~np.eye(len(cells), dtype=bool)
 
-# %% ../../nbs/images/forms.ipynb #e2d73987
+# %% ../../nbs/images/forms.ipynb #e7680f8d
 def order_cells(
     cells:np.ndarray, # (n, 4, 2)
 )->list: # of rows from top to bottom, each an array of corners (m, 4, 2) from left to right
@@ -378,7 +378,7 @@ def order_cells(
     rows = [row[np.argsort(row[:, :, 0].mean(1))] for row in rows]
     return sorted(rows, key=lambda row: (row[0, :, 1].mean(), row[0, :, 0].mean()))
 
-# %% ../../nbs/images/forms.ipynb #c7dbae5f
+# %% ../../nbs/images/forms.ipynb #a6ef89b6
 def _cells_between(
     left:np.ndarray,  # upper and lower end of the left wall, (2, 2)
     right:np.ndarray, # those of the right wall, (2, 2)
@@ -388,7 +388,7 @@ def _cells_between(
     walls = left+(right-left)*np.linspace(0, 1, n+1)[:, None, None]
     return np.stack([walls[:-1, 0], walls[1:, 0], walls[1:, 1], walls[:-1, 1]], 1)
 
-# %% ../../nbs/images/forms.ipynb #9d53a7c9
+# %% ../../nbs/images/forms.ipynb #ba5bde10
 def _has_walls(
     near:np.ndarray, # bool (h, w), as in `Walls`
     cell:np.ndarray, # (4, 2)
@@ -398,7 +398,7 @@ def _has_walls(
     sides = sorted(_support(near, cell[i], cell[(i+1)%4]) for i in range(4))
     return sides[1]>=least and sides[0]>=.25
 
-# %% ../../nbs/images/forms.ipynb #a9ea64ea
+# %% ../../nbs/images/forms.ipynb #3eba42e3
 def _fill_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -417,7 +417,7 @@ def _fill_row(
         cells += list(parts) if all(_has_walls(near, one, .6) for one in parts) else [cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #39d1940d
+# %% ../../nbs/images/forms.ipynb #26de14b8
 def _extend_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2), at least two
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -433,7 +433,7 @@ def _extend_row(
             cells = [cell, *cells] if end==0 else [*cells, cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #125bde36
+# %% ../../nbs/images/forms.ipynb #1e26dd6e
 def complete_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -443,7 +443,7 @@ def complete_row(
     equal = abs(wide/np.median(wide)-1)<=.2
     return _extend_row(_fill_row(row, near), near) if len(row)>2 and equal.mean()>=.6 else row
 
-# %% ../../nbs/images/forms.ipynb #66d8a4f0
+# %% ../../nbs/images/forms.ipynb #bd07f612
 def _block_numbers(
     rows:list, # of arrays of corners (m, 4, 2)
 )->np.ndarray: # int (n,), a number for each row
@@ -456,7 +456,7 @@ def _block_numbers(
     touch[owner[a], owner[b]] = True
     return connected_components(touch, directed=False)[1]
 
-# %% ../../nbs/images/forms.ipynb #b4c6f104
+# %% ../../nbs/images/forms.ipynb #27cead82
 def _is_regular(
     block:list, # its rows, arrays of corners (m, 4, 2)
 )->bool:
@@ -464,9 +464,9 @@ def _is_regular(
     sizes = np.concatenate([_sizes(row) for row in block])
     equal = (abs(sizes/np.median(sizes, 0)-1)<=.2).mean(0)
     if max(len(row) for row in block)<2: return len(block)>2 and equal.min()>=.9
-    return len(block)>1 or equal[0]>=.7
+    return equal[1]>=.6 if len(block)>1 else equal[0]>=.7
 
-# %% ../../nbs/images/forms.ipynb #32f12cb0
+# %% ../../nbs/images/forms.ipynb #58843b4f
 def find_rows(
     walls:Walls,
 )->list: # of arrays of corners (m, 4, 2), from top to bottom
@@ -478,7 +478,7 @@ def find_rows(
     regular = [k for k, block in enumerate(blocks) if _is_regular(block)]
     return [row for row, n in zip(rows, numbers) if n in regular]
 
-# %% ../../nbs/images/forms.ipynb #5f75c04b
+# %% ../../nbs/images/forms.ipynb #8ccebd29
 def find_projection(
     source:np.ndarray, # four points, (4, 2)
     target:np.ndarray, # theirs, (4, 2)
@@ -489,7 +489,7 @@ def find_projection(
                        np.stack([zero, zero, zero, x, y, one, -v*x, -v*y], 1)])
     return np.append(np.linalg.solve(terms, np.r_[u, v]), 1).reshape(3, 3)
 
-# %% ../../nbs/images/forms.ipynb #a02c6d41
+# %% ../../nbs/images/forms.ipynb #0ce914da
 def project(
     points:np.ndarray, # (..., 2)
     by:np.ndarray,     # projective map, (3, 3)
@@ -498,11 +498,11 @@ def project(
     moved = points@by[:, :2].T+by[:, 2]
     return moved[..., :2]/moved[..., 2:]
 
-# %% ../../nbs/images/forms.ipynb #969ddf33
+# %% ../../nbs/images/forms.ipynb #69dc2823
 CELL_SIDE = 100 # pixels of a straightened cell's height
 SMOOTHING = 2.2 # standard deviation of the smoothing, in these pixels
 
-# %% ../../nbs/images/forms.ipynb #2423f704
+# %% ../../nbs/images/forms.ipynb #0d7c4958
 def straighten_cell(
     image,             # Pillow image, mode L, dark ink
     corners:np.ndarray, # (4, 2)
@@ -519,7 +519,7 @@ def straighten_cell(
     upright = image.transform(size, Image.Transform.PERSPECTIVE, by, Image.Resampling.BILINEAR, fillcolor=255)
     return gaussian_filter(np.asarray(upright, np.float32), SMOOTHING*zoom*high/CELL_SIDE), (margin, margin, margin+w, margin+h)
 
-# %% ../../nbs/images/forms.ipynb #e829c041
+# %% ../../nbs/images/forms.ipynb #7f1e7d7f
 def _wall_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     at:int,         # column where the wall should be
@@ -535,7 +535,7 @@ def _wall_band(
     while last<len(share)-1 and share[last+1]>=.5*share.max(): last += 1
     return start+first, start+last+1
 
-# %% ../../nbs/images/forms.ipynb #36df80c6
+# %% ../../nbs/images/forms.ipynb #b4ba9e6f
 def _erase_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink; changed
     band:tuple,     # as `_wall_band` gives it
@@ -548,7 +548,7 @@ def _erase_band(
     crossed = [binary_dilation((side>=INK_LEVEL).all(1), iterations=more) & (side.shape[1]==2) for side in sides]
     ink[~(crossed[0] & crossed[1]), first:last] = 0
 
-# %% ../../nbs/images/forms.ipynb #1320bbc6
+# %% ../../nbs/images/forms.ipynb #82bfba62
 def erase_walls(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     cell:tuple,     # left, top, right, bottom of the cell
@@ -564,7 +564,7 @@ def erase_walls(
             if band: _erase_band(some, band)
     return ink
 
-# %% ../../nbs/images/forms.ipynb #ec4732dd
+# %% ../../nbs/images/forms.ipynb #df3238d9
 def _cell_ink(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -578,7 +578,7 @@ def _cell_ink(
     levels = ink_range(away[top+2:bottom-2, left+2:right-2], False)
     return None if levels is None else np.clip((away-levels[0])/(levels[1]-levels[0]), 0, 1)*255
 
-# %% ../../nbs/images/forms.ipynb #1bb7c22a
+# %% ../../nbs/images/forms.ipynb #7d90c6d3
 @dataclass(frozen=True)
 class _Parts:
     "The components of ink in and around a cell."
@@ -593,7 +593,7 @@ class _Parts:
         "The longer side of each, in heights of the cell."
         return (self.boxes[:, 2:]-self.boxes[:, :2]).max(1, initial=0)/(self.cell[3]-self.cell[1])
 
-# %% ../../nbs/images/forms.ipynb #a8052de7
+# %% ../../nbs/images/forms.ipynb #ef861ce6
 def _cell_parts(
     ink:np.ndarray, # (h, w), as `_cell_ink` gives it
     cell:tuple,     # left, top, right, bottom of the cell
@@ -605,7 +605,7 @@ def _cell_parts(
     over = np.maximum(np.array(cell)[:2]-boxes[:, :2], boxes[:, 2:]-np.array(cell)[2:])
     return _Parts(numbers, boxes, inside/np.maximum(areas, 1), over.max(1, initial=0)/(bottom-top), cell)
 
-# %% ../../nbs/images/forms.ipynb #48fb2135
+# %% ../../nbs/images/forms.ipynb #5bc4ded3
 def _owned(
     parts:_Parts,
 )->tuple[np.ndarray, np.ndarray]: # bool (n,), (n,): belongs to the cell; is to be cut at its walls
@@ -622,7 +622,7 @@ def _owned(
     label = (parts.size<.2) & at_side & ~close & ((parts.size*owned).max(initial=0)>=.45)
     return owned & (large | close) & ~label, joined
 
-# %% ../../nbs/images/forms.ipynb #87c6ca44
+# %% ../../nbs/images/forms.ipynb #573645a4
 def _split_numbers(
     parts:_Parts,
     owned:np.ndarray, # bool (n,)
@@ -638,7 +638,7 @@ def _split_numbers(
     found = [rows[group]+1 for group, h in zip(groups, high) if h>=.5*high.max()]
     return sorted(found, key=lambda group: parts.boxes[group-1, 0].min())
 
-# %% ../../nbs/images/forms.ipynb #06b311c6
+# %% ../../nbs/images/forms.ipynb #4a9eb232
 def cut_cell(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -659,11 +659,11 @@ def cut_cell(
         digits.append((img, 'joined with ink outside its box' if joined[group-1].any() else ''))
     return digits
 
-# %% ../../nbs/images/forms.ipynb #c376ba8e
+# %% ../../nbs/images/forms.ipynb #465b9379
 BLANK = 'a blank box'
 CROWD = 200 # pieces of ink; a picture of more is print
 
-# %% ../../nbs/images/forms.ipynb #0dee272d
+# %% ../../nbs/images/forms.ipynb #388b9c94
 @dataclass(frozen=True)
 class Form:
     "The boxes of a picture."
@@ -672,7 +672,7 @@ class Form:
     kind:str    # 'boxes' or 'table'
     crowded:bool # is there far more ink around the boxes than free digits would be?
 
-# %% ../../nbs/images/forms.ipynb #1f510910
+# %% ../../nbs/images/forms.ipynb #94953716
 def _are_among(
     some:list, # rows of cells, arrays of corners (m, 4, 2)
     all_:list, # the same
@@ -684,7 +684,7 @@ def _are_among(
     alike = abs(_sizes(a)[:, None]/_sizes(b)-1).max(-1)<.2
     return bool((near & alike).any(1).mean()>=.8)
 
-# %% ../../nbs/images/forms.ipynb #699a10b7
+# %% ../../nbs/images/forms.ipynb #3ed5588f
 def _find_rows(
     away:np.ndarray, # (h, w), as `find_darkness` gives it
     noise:float,     # the same
@@ -700,7 +700,7 @@ def _find_rows(
     if rows := find_rows(find_walls(half>=pale)): return [2*row+.5 for row in rows]
     return find_rows(find_walls(away>=pale, True))
 
-# %% ../../nbs/images/forms.ipynb #cf441b3a
+# %% ../../nbs/images/forms.ipynb #9a7a9581
 def _hull_box(
     corners:np.ndarray, # (4, 2)
 )->tuple: # left, top, right, bottom
@@ -708,7 +708,7 @@ def _hull_box(
     low, high = np.maximum(np.floor(corners.min(0)), 0), np.maximum(np.ceil(corners.max(0)), 1)
     return (*low.astype(int).tolist(), *high.astype(int).tolist())
 
-# %% ../../nbs/images/forms.ipynb #de619ce4
+# %% ../../nbs/images/forms.ipynb #f8ff5660
 def _make_pieces(
     image,     # Pillow image, mode L, dark ink
     rows:list, # of arrays of corners (m, 4, 2)
@@ -725,7 +725,7 @@ def _make_pieces(
             if not found: pieces.append(Piece(box, line, place, np.zeros((28, 28), np.uint8), BLANK))
     return pieces
 
-# %% ../../nbs/images/forms.ipynb #e9705087
+# %% ../../nbs/images/forms.ipynb #5e5af77e
 def _without_print(
     rows:list,   # of arrays of corners (m, 4, 2)
     pieces:list, # theirs
@@ -734,12 +734,12 @@ def _without_print(
     numbers = _block_numbers(rows)
     filled = [p for p in pieces if p.reason!=BLANK]
     bad = {k for k in range(numbers.max()+1)
-           if (some := [bool(p.reason or p.doubt) for p in filled if numbers[p.line-1]==k]) and np.mean(some)>.5}
+           if (some := [bool(p.reason or p.doubt) for p in filled if numbers[p.line-1]==k]) and np.mean(some)>=.5}
     kept = [i for i in range(len(rows)) if numbers[i] not in bad]
     new = {i+1: n for n, i in enumerate(kept, 1)}
     return [rows[i] for i in kept], [replace(p, line=new[p.line]) for p in pieces if p.line in new]
 
-# %% ../../nbs/images/forms.ipynb #64da3171
+# %% ../../nbs/images/forms.ipynb #4ee409b7
 def _is_table(
     rows:list, # of arrays of corners (m, 4, 2)
 )->bool:
@@ -748,7 +748,7 @@ def _is_table(
     several = np.bincount(numbers)[numbers]>1
     return bool(several.mean()>.5 and np.median([len(row) for row in rows])>=2)
 
-# %% ../../nbs/images/forms.ipynb #c940f4dc
+# %% ../../nbs/images/forms.ipynb #b54b60e3
 def _survey(
     image, # Pillow image, mode L
 )->Form|None: # None without boxes
@@ -762,7 +762,7 @@ def _survey(
     rows, pieces = _without_print(rows, _make_pieces(image, rows))
     return Form(rows, pieces, 'table' if _is_table(rows) else 'boxes', crowded) if rows else None
 
-# %% ../../nbs/images/forms.ipynb #dad5ec11
+# %% ../../nbs/images/forms.ipynb #aac1a5df
 def _put_back(
     form:Form,
     by:np.ndarray, # projective map from the straightened paper to the picture, (3, 3)
@@ -772,7 +772,7 @@ def _put_back(
     pieces = [replace(p, box=_hull_box(rows[p.line-1][p.place-1])) for p in form.pieces]
     return Form(rows, pieces, form.kind, form.crowded)
 
-# %% ../../nbs/images/forms.ipynb #915afb5c
+# %% ../../nbs/images/forms.ipynb #9ae5a0dc
 def find_form(
     picture, # Pillow image or array, as `to_grey` takes it
 )->Form|None:
@@ -787,5 +787,5 @@ def find_form(
     form = _survey(flat)
     return _put_back(form, by) if form else _survey(image)
 
-# %% ../../nbs/images/forms.ipynb #de1e6acc
+# %% ../../nbs/images/forms.ipynb #b32317c0
 add_docments(__name__)
