@@ -10,7 +10,7 @@ __all__ = ['MAX_LENGTH', 'MAX_LIST', 'CHECKS', 'UNLISTED', 'MAX_ASSIGNMENT', 'MA
            'Known', 'guess_rows', 'Number', 'answer_numbers', 'pack_unseen', 'Unseen', 'load_unseen', 'simulate',
            'parse_rate', 'Promise', 'error_limit', 'fit_promise', 'promise', 'write_numbers']
 
-# %% ../../nbs/images/numbers.ipynb #fa9c3688
+# %% ../../nbs/images/numbers.ipynb #24bb9307
 import csv
 import hashlib
 import re
@@ -19,21 +19,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-# %% ../../nbs/images/numbers.ipynb #bf76683c
+# %% ../../nbs/images/numbers.ipynb #5e057c13
 import numpy as np
 
-# %% ../../nbs/images/numbers.ipynb #6eda671f
+# %% ../../nbs/images/numbers.ipynb #3e0514d4
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, unknown_name_error
 
-# %% ../../nbs/images/numbers.ipynb #e269dfa5
+# %% ../../nbs/images/numbers.ipynb #d579c063
 MAX_LENGTH = 40        # digits of a number
 MAX_LIST = 100_000     # ids of a list
 _ID_NAMES = 'id', 'student_id', 'number', 'student number', 'matriculation'
 _NAME_NAMES = 'name', 'student', 'full name', 'fullname', 'surname'
 
-# %% ../../nbs/images/numbers.ipynb #08a16ade
+# %% ../../nbs/images/numbers.ipynb #3cbfd16d
 @dataclass(frozen=True)
 class IdList:
     "The ids that exist; all have one length."
@@ -70,7 +70,7 @@ class IdList:
         "The name of each id; '' without names."
         return dict(zip(self.ids, self.names or ['']*len(self)))
 
-# %% ../../nbs/images/numbers.ipynb #7e9d5071
+# %% ../../nbs/images/numbers.ipynb #fbacbf96
 def _table(
     path:str|Path, # a CSV file, separated by comma, semicolon or tab
 )->list: # of rows of text without spaces around; empty rows are dropped
@@ -85,7 +85,7 @@ def _table(
     except csv.Error as e: raise InputError(f"{path}: not a CSV file ({e}); save the list as CSV") from None
     return [(n, row) for n, row in enumerate(rows, 1) if any(row)]
 
-# %% ../../nbs/images/numbers.ipynb #a2457d5c
+# %% ../../nbs/images/numbers.ipynb #8123d567
 def _id_column(
     path:str|Path,
     header:list,       # the first row; empty where the file has no header
@@ -106,7 +106,7 @@ def _id_column(
     raise InputError(f"{path}: {len(digits)} columns of digits alone, expected one with ids; "
                      f"name it: --list-column, one of {', '.join(header) or '(the file has no header)'}")
 
-# %% ../../nbs/images/numbers.ipynb #8b097a0c
+# %% ../../nbs/images/numbers.ipynb #be125763
 def _check_ids(
     path:str|Path,
     ids:list, # of row number and text
@@ -128,7 +128,7 @@ def _check_ids(
                                           f"delete one")
         seen[text] = row
 
-# %% ../../nbs/images/numbers.ipynb #c45e2c50
+# %% ../../nbs/images/numbers.ipynb #bcb9ccff
 def read_list(
     path:str|Path,        # a CSV file
     column:str|None=None, # of the ids; by default `id`, or the only column of digits alone
@@ -147,10 +147,10 @@ def read_list(
     names = tuple(row[named[0]] if named[0]<len(row) else '' for _, row in rows) if named else ()
     return IdList(tuple(text for _, text in ids), names, path)
 
-# %% ../../nbs/images/numbers.ipynb #267e8964
+# %% ../../nbs/images/numbers.ipynb #93f92df3
 _PATTERN = re.compile(r'(?P<any>#)|(?P<digit>[0-9])|\[(?P<no>\^?)(?P<set>(?:[0-9](?:-[0-9])?)+)\]')
 
-# %% ../../nbs/images/numbers.ipynb #77ccebdd
+# %% ../../nbs/images/numbers.ipynb #522fea77
 def _allowed(
     found:re.Match, # of `_PATTERN`
 )->np.ndarray: # bool (10,)
@@ -160,7 +160,7 @@ def _allowed(
     digits = [d for a, b in spans for d in range(int(a), int(b or a)+1)]
     return np.isin(np.arange(10), digits)!=bool(found['no'])
 
-# %% ../../nbs/images/numbers.ipynb #00f6023c
+# %% ../../nbs/images/numbers.ipynb #a5849cfc
 def parse_pattern(
     text:str, # such as 0########, 0#{8} or [1-3]##
 )->np.ndarray: # bool (k, 10), which digits each place allows
@@ -178,7 +178,7 @@ def parse_pattern(
     if 0<len(places)<=MAX_LENGTH: return np.stack(places)
     raise InputError(f"pattern {text!r}: {len(places)} digits; expected 1 to {MAX_LENGTH}")
 
-# %% ../../nbs/images/numbers.ipynb #60c116ff
+# %% ../../nbs/images/numbers.ipynb #77065ec7
 def _luhn(
     k:int, # digits of the number
 )->np.ndarray: # int (k, 10), the term of each digit at each place
@@ -186,21 +186,21 @@ def _luhn(
     doubled = np.array([2*d-9*(d>4) for d in range(10)])
     return np.stack([doubled if (k-1-j)%2 else np.arange(10) for j in range(k)])
 
-# %% ../../nbs/images/numbers.ipynb #d1b121b1
+# %% ../../nbs/images/numbers.ipynb #b2dce220
 def _weighted(
     weights:list, # one for each place, from the left
 )->np.ndarray: # int (k, 10)
     "Terms that are a weight times the digit."
     return np.outer(weights, np.arange(10))
 
-# %% ../../nbs/images/numbers.ipynb #92153b70
+# %% ../../nbs/images/numbers.ipynb #c4d5f569
 CHECKS = { # name -> terms of a number of k digits, modulus, remainder
     'luhn':  (_luhn, 10, 0),
     'mod11': (lambda k: _weighted(list(range(k, 0, -1))), 11, 0),
     'ean':   (lambda k: _weighted([1+2*((k-1-j)%2) for j in range(k)]), 10, 0),
     'mod97': (lambda k: _weighted([pow(10, k-1-j, 97) for j in range(k)]), 97, 1)}
 
-# %% ../../nbs/images/numbers.ipynb #598698e5
+# %% ../../nbs/images/numbers.ipynb #ff1c1118
 def check_terms(
     name:str, # of `CHECKS`, or '' for no rule
     k:int,    # digits of the number
@@ -213,7 +213,7 @@ def check_terms(
     terms[-1] -= remainder
     return terms%modulus, modulus
 
-# %% ../../nbs/images/numbers.ipynb #c1265032
+# %% ../../nbs/images/numbers.ipynb #6ec54b5a
 def has_check(
     digits:np.ndarray, # (n, k)
     name:str,          # of `CHECKS`
@@ -222,10 +222,10 @@ def has_check(
     terms, modulus = check_terms(name, digits.shape[1])
     return terms[np.arange(digits.shape[1]), digits].sum(1)%modulus==0
 
-# %% ../../nbs/images/numbers.ipynb #f7d6e744
+# %% ../../nbs/images/numbers.ipynb #998379e7
 UNLISTED = .01 # prior probability that a number is not on the list, or breaks its rule
 
-# %% ../../nbs/images/numbers.ipynb #4fb19a2a
+# %% ../../nbs/images/numbers.ipynb #93ff9dd1
 @dataclass(frozen=True)
 class Guess:
     "The likeliest number of a row."
@@ -240,14 +240,18 @@ class Guess:
         "The probability of the number."
         return max(0., 1-self.risk)
 
-# %% ../../nbs/images/numbers.ipynb #91e4fb2a
+    def __repr__(self):
+        misfit = '' if self.fits else ', does not fit'
+        return f'Guess({self.text}, risk {self.risk:.2g}; {self.second}, {self.second_probability:.2g}{misfit})'
+
+# %% ../../nbs/images/numbers.ipynb #a29135e2
 def _to_text(
     digits:Any, # of a number
 )->str:
     "Digits as text."
     return ''.join(map(str, map(int, digits)))
 
-# %% ../../nbs/images/numbers.ipynb #320cc4c0
+# %% ../../nbs/images/numbers.ipynb #977e27c8
 def _two_best(
     candidates:np.ndarray, # (m, states, c), changed
 )->tuple[np.ndarray, np.ndarray]: # both (m, states, 2): positions along the last axis; values
@@ -259,7 +263,7 @@ def _two_best(
     return np.concatenate([first, second], 2), np.concatenate([*values,
                                                                np.take_along_axis(candidates, second, 2)], 2)
 
-# %% ../../nbs/images/numbers.ipynb #7fe96f6e
+# %% ../../nbs/images/numbers.ipynb #4e0c63e1
 def _top_two(
     weights:np.ndarray, # (m, k, 10), 0 where the rule forbids a digit
     terms:np.ndarray,   # of `check_terms`
@@ -279,7 +283,7 @@ def _top_two(
         state = (state-terms[j][digits[..., j]])%modulus
     return best[:, 0], digits
 
-# %% ../../nbs/images/numbers.ipynb #03b79cae
+# %% ../../nbs/images/numbers.ipynb #dfdc439b
 def _mass(
     weights:np.ndarray, # (m, k, 10), of the digits of m numbers
     terms:np.ndarray,   # of `check_terms`
@@ -292,7 +296,7 @@ def _mass(
         state = sum(np.roll(state, int(add[d]), 1)*weights[:, j, d, None] for d in range(10))
     return state[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #ad7cdb22
+# %% ../../nbs/images/numbers.ipynb #0d9d0356
 def _chunks(
     rows:np.ndarray, # (m, …)
     n:int,           # numbers that each row needs in memory
@@ -301,7 +305,7 @@ def _chunks(
     step = max(1, 4_000_000//n)
     return [rows[i:i+step] for i in range(0, len(rows), step)]
 
-# %% ../../nbs/images/numbers.ipynb #953edbf8
+# %% ../../nbs/images/numbers.ipynb #d9b7610e
 def _rule_guess(
     candidates:list,  # of (probability, digits), those that follow the rule first
     fitting:int,      # how many of them follow the rule
@@ -318,7 +322,7 @@ def _rule_guess(
     second, (q, _) = rest[0] if rest else (first, (0., False))
     return Guess(first, float(max(0., 1-p/total)), second, float(q/total), bool(fits))
 
-# %% ../../nbs/images/numbers.ipynb #4d9f8754
+# %% ../../nbs/images/numbers.ipynb #3a7be813
 def guess_by_rule(
     rows:np.ndarray,    # probabilities (m, k, 10)
     allowed:np.ndarray, # bool (k, 10), of `parse_pattern`
@@ -342,7 +346,7 @@ def guess_by_rule(
                                        inside[row]))
     return guesses
 
-# %% ../../nbs/images/numbers.ipynb #f577c92b
+# %% ../../nbs/images/numbers.ipynb #2797527e
 def _off_prior(
     digits:np.ndarray, # (n, k)
     shares:np.ndarray, # (k, 10), of `IdList.shares`
@@ -350,7 +354,7 @@ def _off_prior(
     "The probability of each number among those that are not on the list."
     return .5*10.**-shares.shape[0]+.5*shares[np.arange(len(shares)), digits].prod(1)
 
-# %% ../../nbs/images/numbers.ipynb #8e289a94
+# %% ../../nbs/images/numbers.ipynb #b04e5083
 def list_weights(
     rows:np.ndarray, # probabilities (m, k, 10), none 0
     ids:IdList,
@@ -364,7 +368,7 @@ def list_weights(
     off = unlisted*(.5*10.**-k*rows.sum(2).prod(1)+.5*(rows*shares).sum(2).prod(1))-p@anywhere
     return p*((1-unlisted)/n+anywhere), np.maximum(off, unlisted*1e-12*10.**-k)
 
-# %% ../../nbs/images/numbers.ipynb #eff933b4
+# %% ../../nbs/images/numbers.ipynb #be9d1ff9
 def _off_guess(
     row:np.ndarray, # probabilities (k, 10)
     ids:IdList,
@@ -375,7 +379,7 @@ def _off_guess(
     whole = .5*10.**-len(row)+.5*(row*ids.shares).sum(1).prod()
     return _to_text(some[weights.argmax()]), float(weights.max()/whole)
 
-# %% ../../nbs/images/numbers.ipynb #754c9a55
+# %% ../../nbs/images/numbers.ipynb #bdacae1f
 def _off_list(
     row:np.ndarray, # probabilities (k, 10)
     free:str,       # the likeliest number
@@ -388,7 +392,7 @@ def _off_list(
     near, q = _to_text(digits[0, 1]), p*float(p_two[0, 1]/max(p_two[0, 0], 1e-300))
     return Guess(free, 1-p, other, rest, False) if rest>=q or near==free else Guess(free, 1-p, near, q, False)
 
-# %% ../../nbs/images/numbers.ipynb #90a3aac6
+# %% ../../nbs/images/numbers.ipynb #61a97754
 def _list_guess(
     row:np.ndarray,     # probabilities (k, 10)
     weights:np.ndarray, # of each id, (n,)
@@ -409,7 +413,7 @@ def _list_guess(
     if off>rest*total: return Guess(ids.ids[at], risk, free, float(off/total))
     return Guess(ids.ids[at], risk, ids.ids[other], rest)
 
-# %% ../../nbs/images/numbers.ipynb #7cd83074
+# %% ../../nbs/images/numbers.ipynb #3bce6a1c
 def guess_by_list(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
@@ -419,10 +423,10 @@ def guess_by_list(
     return [_list_guess(row, w, off, ids) for part in _chunks(rows, len(ids))
             for row, w, off in zip(part, *list_weights(part, ids, unlisted))]
 
-# %% ../../nbs/images/numbers.ipynb #07e6bc9b
+# %% ../../nbs/images/numbers.ipynb #99427638
 MAX_ASSIGNMENT = 25_000_000 # rows times ids of a joint assignment
 
-# %% ../../nbs/images/numbers.ipynb #87bb794d
+# %% ../../nbs/images/numbers.ipynb #2935d3e7
 def _sums_of_others(
     x:np.ndarray, # not negative, (n, m)
 )->np.ndarray: # (n, m)
@@ -433,7 +437,7 @@ def _sums_of_others(
     out[:, :-1] += right[:, 1:]
     return out
 
-# %% ../../nbs/images/numbers.ipynb #ba1d5cbf
+# %% ../../nbs/images/numbers.ipynb #3ca6fda4
 def assignment_weights(
     odds:np.ndarray, # weight of each id against none of them, (m, n)
     steps:int=500,   # at most
@@ -447,7 +451,7 @@ def assignment_weights(
         if change<1e-9: break
     return odds*free
 
-# %% ../../nbs/images/numbers.ipynb #41d8b284
+# %% ../../nbs/images/numbers.ipynb #77fb79c0
 def guess_once(
     rows:np.ndarray, # probabilities (m, k, 10)
     ids:IdList,
@@ -468,10 +472,10 @@ def guess_once(
     return [_list_guess(row, w, 1., ids, int(j) if j<n else -1)
             for row, w, j in zip(rows, assignment_weights(odds), at)]
 
-# %% ../../nbs/images/numbers.ipynb #bba4f82e
+# %% ../../nbs/images/numbers.ipynb #8f701f55
 MAX_ADDENDS = 200 # numbers above the sum
 
-# %% ../../nbs/images/numbers.ipynb #e4fd4833
+# %% ../../nbs/images/numbers.ipynb #29f9c292
 def _convolve(
     rows:np.ndarray, # (n, 10), of the digits of one place
 )->list: # n+1 arrays: the distribution of the sum of the first 0, 1, … n digits
@@ -480,7 +484,7 @@ def _convolve(
     for row in rows: sums.append(np.convolve(sums[-1], row))
     return sums
 
-# %% ../../nbs/images/numbers.ipynb #0ce5b62b
+# %% ../../nbs/images/numbers.ipynb #b7fc6221
 def _carry_step(
     carry:np.ndarray, # weight of each carry from the right, (n,)
     sums:np.ndarray,  # distribution of the sum of the digits above
@@ -493,7 +497,7 @@ def _carry_step(
     np.add.at(out, np.arange(len(values))//10, values)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #3b974751
+# %% ../../nbs/images/numbers.ipynb #226626e3
 def sum_mass(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->float: # 0 to 1
@@ -503,7 +507,7 @@ def sum_mass(
                                                                  rows[-1, j])
     return float(carry[0])
 
-# %% ../../nbs/images/numbers.ipynb #6adb8707
+# %% ../../nbs/images/numbers.ipynb #4a7fb4a3
 def _fixed_masses(
     rows:np.ndarray,   # (n, k, 10), the sum last
     digits:np.ndarray, # (n, k), a number for each row
@@ -521,7 +525,7 @@ def _fixed_masses(
         carries[-1] = _carry_step(carries[-1], left[-1], fixed)
     return carries[:, 0]
 
-# %% ../../nbs/images/numbers.ipynb #7558d9bd
+# %% ../../nbs/images/numbers.ipynb #5372ede7
 def _best_place(
     start:np.ndarray, # log weight of each carry from the right, (n,)
     rows:np.ndarray,  # log probabilities of one place, (n, 10), the sum last
@@ -535,7 +539,7 @@ def _best_place(
         best = padded.max(0)
     return best+rows[-1, np.arange(len(best))%10], choices
 
-# %% ../../nbs/images/numbers.ipynb #10deb333
+# %% ../../nbs/images/numbers.ipynb #fef9ba8e
 def best_column(
     rows:np.ndarray, # (n, k, 10), the sum last
 )->np.ndarray: # int (n, k)
@@ -558,7 +562,7 @@ def best_column(
         out = at
     return digits
 
-# %% ../../nbs/images/numbers.ipynb #74f9bedb
+# %% ../../nbs/images/numbers.ipynb #8a0f5be7
 def guess_column(
     rows:np.ndarray,         # probabilities (n, k, 10), the sum last; short numbers begin with zeros
     unlisted:float=UNLISTED, # prior probability of a sum that is wrong on the paper
@@ -576,19 +580,19 @@ def guess_column(
     return [Guess(_to_text(a), max(0., 1-pa), _to_text(b), float(pb), bool(share>=.5))
             for a, pa, b, pb in zip(chosen, p.tolist(), other, q)]
 
-# %% ../../nbs/images/numbers.ipynb #e091c960
+# %% ../../nbs/images/numbers.ipynb #90c6fd3d
 def _runner_up(
     rows:np.ndarray, # probabilities (n, k, 10)
 )->np.ndarray: # int (n, k)
     "The second likeliest number of each row, read apart from the others."
     return np.concatenate([_top_two(row[None], np.zeros((len(row), 10), int), 1)[1][:, 1] for row in rows])
 
-# %% ../../nbs/images/numbers.ipynb #54d5036e
+# %% ../../nbs/images/numbers.ipynb #ea55cbd9
 UNIFORM = 1e-4                    # share of the uniform distribution in a digit's probabilities
 DOUBTFUL = .5                     # the same for a doubtful piece
 BLANK, REFUSED = 'a blank box', 'not a digit?' # reason of a blank cell; doubt of a refused piece
 
-# %% ../../nbs/images/numbers.ipynb #2e9f64f2
+# %% ../../nbs/images/numbers.ipynb #3b68319d
 def to_evidence(
     proba:np.ndarray, # probabilities of the model, (…, 10)
     doubt:str='',     # of the piece
@@ -597,7 +601,7 @@ def to_evidence(
     share = 1. if doubt==REFUSED else DOUBTFUL if doubt else UNIFORM
     return (1-share)*np.asarray(proba, float)+share/10
 
-# %% ../../nbs/images/numbers.ipynb #c452cdce
+# %% ../../nbs/images/numbers.ipynb #cad734ed
 @dataclass(frozen=True)
 class Row:
     "One number as it was read: a line of free digits, or a row of boxes."
@@ -624,7 +628,7 @@ class Row:
         boxes = np.array([(c.piece if hasattr(c, 'digit') else c).box for c in self.cells])
         return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
 
-# %% ../../nbs/images/numbers.ipynb #e46c2b4d
+# %% ../../nbs/images/numbers.ipynb #937eb89f
 def page_rows(
     name:Any, # of the picture
     page:Any, # of `read_picture`
@@ -638,7 +642,7 @@ def page_rows(
     return [Row(name, line, tuple(c for _, c in sorted(some, key=lambda pair: pair[0])))
             for line, some in sorted(cells.items())]
 
-# %% ../../nbs/images/numbers.ipynb #e5307a2c
+# %% ../../nbs/images/numbers.ipynb #d707663f
 def _trimmed(
     row:Row,
     length:int|None, # digits of the number; None where it is not known
@@ -650,7 +654,7 @@ def _trimmed(
     while cells and not hasattr(cells[0], 'digit'): cells.pop(0)
     return tuple(cells)
 
-# %% ../../nbs/images/numbers.ipynb #f33dd2e9
+# %% ../../nbs/images/numbers.ipynb #9aef2a94
 def row_evidence(
     cells:tuple, # of a `Row`
 )->np.ndarray: # (k, 10)
@@ -658,7 +662,7 @@ def row_evidence(
     return np.stack([to_evidence(c.proba, c.piece.doubt) if hasattr(c, 'digit') else np.full(10, .1)
                      for c in cells])
 
-# %% ../../nbs/images/numbers.ipynb #23908cb8
+# %% ../../nbs/images/numbers.ipynb #33de21db
 @dataclass(frozen=True)
 class Known:
     "What is known of the numbers; raises `InputError` for what contradicts itself."
@@ -696,7 +700,7 @@ class Known:
         if self.ids: return len(self.ids.ids[0])
         return len(parse_pattern(self.pattern)) if self.pattern else None
 
-# %% ../../nbs/images/numbers.ipynb #3ea6cd99
+# %% ../../nbs/images/numbers.ipynb #a59b10d8
 def guess_rows(
     rows:np.ndarray, # evidence (m, k, 10), for a sum the numbers of one column
     known:Known,
@@ -707,7 +711,7 @@ def guess_rows(
     if known.ids: return (guess_once if known.once else guess_by_list)(rows, known.ids, unlisted)
     return guess_by_rule(rows, parse_pattern(known.pattern or '#'*rows.shape[1]), known.check, unlisted)
 
-# %% ../../nbs/images/numbers.ipynb #4b64c029
+# %% ../../nbs/images/numbers.ipynb #5b074704
 @dataclass(frozen=True)
 class Number:
     "A whole number that was read."
@@ -726,10 +730,14 @@ class Number:
         "Did a person decide it?"
         return bool(self.machine)
 
-# %% ../../nbs/images/numbers.ipynb #19a7f2a2
+    def __repr__(self):
+        told = f'decided, the model: {self.machine}' if self.decided else self.why or 'no doubt'
+        return f'Number({self.text}, {self.probability:.4f}, {self.name or "no name"}; {told}; {self.row})'
+
+# %% ../../nbs/images/numbers.ipynb #5028b54b
 SURE_PROBABILITY = .9 # a number with less is for a person, where no rate is promised
 
-# %% ../../nbs/images/numbers.ipynb #70e3f603
+# %% ../../nbs/images/numbers.ipynb #a8d362a9
 def _misfit(
     known:Known,
     text:str, # the number
@@ -739,7 +747,7 @@ def _misfit(
     if known.ids: return 'another sheet has this id' if text in known.ids.by_id else 'not on the list'
     return 'breaks the check digit' if known.check else 'does not fit the pattern'
 
-# %% ../../nbs/images/numbers.ipynb #15c99261
+# %% ../../nbs/images/numbers.ipynb #157fd0ea
 def _decimals(
     cells:tuple, # of a `Row`
 )->int:
@@ -747,7 +755,7 @@ def _decimals(
     points = [len(cells)-1-j for j, c in enumerate(cells) if getattr(c, 'point', False)]
     return points[-1] if points else 0
 
-# %% ../../nbs/images/numbers.ipynb #0b24aeae
+# %% ../../nbs/images/numbers.ipynb #f18c938e
 def _with_point(
     text:str,     # digits
     decimals:int, # after the point
@@ -756,7 +764,7 @@ def _with_point(
     if not decimals or not re.fullmatch('[0-9]+', text): return text
     return f'{text[:-decimals]}.{text[-decimals:]}'
 
-# %% ../../nbs/images/numbers.ipynb #dc1ba56b
+# %% ../../nbs/images/numbers.ipynb #f605013f
 def _to_number(
     row:Row,
     guess:Guess,
@@ -771,7 +779,7 @@ def _to_number(
                   _with_point(guess.second, decimals),
                   guess.second_probability, name, why, risk=guess.risk)
 
-# %% ../../nbs/images/numbers.ipynb #b770bc51
+# %% ../../nbs/images/numbers.ipynb #3f6efcc9
 def _odd_number(
     row:Row,
     why:str, # a person must look
@@ -781,7 +789,7 @@ def _odd_number(
     guess = guess_rows(row_evidence(cells)[None], Known())[0]
     return replace(_to_number(row, guess, Known(), 0.), why=why)
 
-# %% ../../nbs/images/numbers.ipynb #267abeff
+# %% ../../nbs/images/numbers.ipynb #19efbea8
 def _column(
     rows:list, # of `Row`, a page
 )->np.ndarray: # (n, k, 10)
@@ -795,7 +803,7 @@ def _column(
         out[n, first:first+len(c)] = row_evidence(c)
     return out
 
-# %% ../../nbs/images/numbers.ipynb #31f81de5
+# %% ../../nbs/images/numbers.ipynb #fef5d74e
 def _sum_numbers(
     rows:list, # of `Row`, a page
     known:Known,
@@ -815,7 +823,7 @@ def _sum_numbers(
                                   limit))
     return numbers
 
-# %% ../../nbs/images/numbers.ipynb #d036dbef
+# %% ../../nbs/images/numbers.ipynb #7656a012
 def answer_numbers(
     rows:list, # of `Row`, of all pages
     known:Known,
@@ -839,11 +847,11 @@ def answer_numbers(
                                                                                     limit)
     return [out[i] for i in range(len(rows))]
 
-# %% ../../nbs/images/numbers.ipynb #7a3bc3d6
+# %% ../../nbs/images/numbers.ipynb #6349f3f1
 MAX_SIMULATED = 8_000 # numbers
 _LOG_STEP = np.log(1e-5)/255 # of a byte
 
-# %% ../../nbs/images/numbers.ipynb #c85819b3
+# %% ../../nbs/images/numbers.ipynb #514626d2
 def pack_unseen(
     proba:np.ndarray, # probabilities (n, 10)
 )->np.ndarray: # uint8 (n, 10)
@@ -853,7 +861,7 @@ def pack_unseen(
     top = np.take_along_axis(packed, first, 1)
     return np.where((packed<=top) & (np.arange(10)!=first), top+1, packed)
 
-# %% ../../nbs/images/numbers.ipynb #eb6813ff
+# %% ../../nbs/images/numbers.ipynb #8718faed
 @dataclass(frozen=True)
 class Unseen:
     "Digits that a model never saw."
@@ -862,7 +870,7 @@ class Unseen:
 
     def __len__(self): return len(self.y)
 
-# %% ../../nbs/images/numbers.ipynb #a561bf30
+# %% ../../nbs/images/numbers.ipynb #965c2202
 def load_unseen(
     folder:str|Path, # of a run
 )->Unseen:
@@ -876,7 +884,7 @@ def load_unseen(
         proba = np.where(z['packed']==255, 0, np.exp(_LOG_STEP*z['packed']))
         return Unseen(to_evidence(proba/proba.sum(1, keepdims=True)), z['y'])
 
-# %% ../../nbs/images/numbers.ipynb #d4464b78
+# %% ../../nbs/images/numbers.ipynb #31d8e79a
 def _random_rule(
     known:Known,
     m:int, # numbers
@@ -892,7 +900,7 @@ def _random_rule(
         if len(found)==m: return found
     return np.resize(found, (m, k)) if len(found) else found
 
-# %% ../../nbs/images/numbers.ipynb #ee9a984f
+# %% ../../nbs/images/numbers.ipynb #c224168f
 def _random_ids(
     known:Any, # `Known`, with a list
     m:int,     # numbers
@@ -905,7 +913,7 @@ def _random_ids(
     stacks = [rng.permutation(n)[:size] for _ in range(-(-m//size))]
     return known.ids.digits[np.concatenate(stacks)[:m]].astype(int)
 
-# %% ../../nbs/images/numbers.ipynb #3a0356a9
+# %% ../../nbs/images/numbers.ipynb #0a9bf014
 def _break_some(
     truth:np.ndarray, # (m, k), changed
     known:Known,
@@ -920,7 +928,7 @@ def _break_some(
         other = np.where(rng.random((m, 1))<.5, alike, other)
     return np.where(rng.random((m, 1))<share, other, truth)
 
-# %% ../../nbs/images/numbers.ipynb #4e95d12b
+# %% ../../nbs/images/numbers.ipynb #9290968f
 def _random_columns(
     m:int,    # numbers
     k:int,    # digits of each
@@ -933,7 +941,7 @@ def _random_columns(
     values = np.c_[addends, addends.sum(1)].ravel()
     return values[:, None]//10**np.arange(k)[::-1]%10
 
-# %% ../../nbs/images/numbers.ipynb #b2716be3
+# %% ../../nbs/images/numbers.ipynb #1782c29b
 def _draw_digits(
     truth:np.ndarray,  # (m, k)
     unseen:Unseen,
@@ -952,7 +960,7 @@ def _draw_digits(
         if len(pool): rows[again] = rng.choice(pool, int(again.sum()))
     return unseen.proba[rows[:last]]
 
-# %% ../../nbs/images/numbers.ipynb #ea28150b
+# %% ../../nbs/images/numbers.ipynb #ac634ba0
 def simulate(
     known:Known,
     unseen:Unseen,
@@ -973,7 +981,7 @@ def simulate(
     wrong = np.array([g.text!=_to_text(t) for g, t in zip(guesses, truth)], bool)
     return np.array([g.risk if g.fits else 1. for g in guesses]), wrong
 
-# %% ../../nbs/images/numbers.ipynb #e4365bbe
+# %% ../../nbs/images/numbers.ipynb #9c7f8f90
 def parse_rate(
     text:str, # such as 1/1000, 0.001 or 0.1%
 )->float: # above 0, below 1
@@ -985,7 +993,7 @@ def parse_rate(
     if 0<rate<1: return rate
     raise InputError(f"rate {text!r}: expected a share above 0 and below 1, such as 1/1000, 0.001 or 0.1%")
 
-# %% ../../nbs/images/numbers.ipynb #5a74afe6
+# %% ../../nbs/images/numbers.ipynb #2d9cea36
 @dataclass(frozen=True)
 class Promise:
     "What a threshold promises."
@@ -1002,7 +1010,7 @@ class Promise:
                 f"{self.wrong:,} of {self.answered:,} were wrong, "
                 f"of {self.numbers:,} numbers made of {self.digits:,} digits that the model never saw")
 
-# %% ../../nbs/images/numbers.ipynb #8d60dfc3
+# %% ../../nbs/images/numbers.ipynb #8bcfc222
 def error_limit(
     wrong:np.ndarray, # errors, (n,)
     n:np.ndarray,     # answers, (n,)
@@ -1012,7 +1020,7 @@ def error_limit(
     from scipy.stats import beta
     return np.where(wrong>=n, 1., beta.ppf(level, np.asarray(wrong)+1, np.maximum(np.asarray(n)-wrong, 1)))
 
-# %% ../../nbs/images/numbers.ipynb #85c5e806
+# %% ../../nbs/images/numbers.ipynb #9762535f
 def _first_position(
     m:int,      # numbers
     rate:float, # of wrong answers, at most
@@ -1023,7 +1031,7 @@ def _first_position(
     tolerated = binom.ppf(.05, n, rate)-1 # the errors that Clopper and Pearson's limit lets pass
     return max(m//2, int((tolerated>=max(0, tolerated[3*m//4])).argmax()))
 
-# %% ../../nbs/images/numbers.ipynb #eae6df79
+# %% ../../nbs/images/numbers.ipynb #7a7c62ef
 def fit_promise(
     risk:np.ndarray,  # of `simulate`
     wrong:np.ndarray, # of `simulate`
@@ -1047,7 +1055,7 @@ def fit_promise(
                      f"unseen digits "
                      f"promise {best}; allow a higher rate, or give a list, a pattern or a check digit")
 
-# %% ../../nbs/images/numbers.ipynb #5db67fc4
+# %% ../../nbs/images/numbers.ipynb #f73494bf
 def promise(
     rows:list, # of `Row`, of all pages
     known:Known,
@@ -1062,21 +1070,21 @@ def promise(
     if known.total: size = max(3, -(-len(rows)//len({row.file for row in rows})))
     return fit_promise(*simulate(known, unseen, k, size), rate, len(unseen))
 
-# %% ../../nbs/images/numbers.ipynb #62ffde35
+# %% ../../nbs/images/numbers.ipynb #d6cbf2a4
 NUMBER_COLUMNS = ('file', 'line', 'number', 'probability', 'name',
                   'review',  # why a person must look; empty where none must
                   'second', 'second_probability',
                   'machine', # what the model had answered, where a person decided
                   'left', 'top', 'right', 'bottom')
 
-# %% ../../nbs/images/numbers.ipynb #70fb0801
+# %% ../../nbs/images/numbers.ipynb #941affa0
 def _share(
     p:float, # a probability
 )->str:
     "A probability as text; one below 1 is never shown as 1."
     return f'{min(p, .999999):.6f}'
 
-# %% ../../nbs/images/numbers.ipynb #ee60aa0e
+# %% ../../nbs/images/numbers.ipynb #ea3ffac9
 def write_numbers(
     numbers:list,  # of `Number`
     path:str|Path, # a file that does not exist yet
@@ -1090,5 +1098,5 @@ def write_numbers(
                        n.why, n.second, _share(n.second_probability), n.machine, *n.row.box] for n in numbers)
     return Path(path)
 
-# %% ../../nbs/images/numbers.ipynb #3a6b369e
+# %% ../../nbs/images/numbers.ipynb #f83702f8
 add_docments(__name__)
