@@ -242,7 +242,8 @@ class Guess:
 
     def __repr__(self):
         misfit = '' if self.fits else ', does not fit'
-        return f'Guess({self.text}, risk {self.risk:.2g}; {self.second}, {self.second_probability:.2g}{misfit})'
+        second = f'{self.second}, {self.second_probability:.2g}'
+        return f'Guess({self.text}, risk {self.risk:.2g}; {second}{misfit})'
 
 # %% ../../nbs/images/numbers.ipynb #a29135e2
 def _to_text(
