@@ -1218,7 +1218,7 @@ def _print_numbers(
         for number in some: say(_number_text(number))
     asked = sum(1 for n in numbers if n.why)
     if numbers: say(f"{asked:,} of {len(numbers):,} numbers {'is' if asked==1 else 'are'} for a person")
-    if promised: say(f"promise: {promised}")
+    if promised: say(textwrap.fill(f"promise: {promised}", 80, subsequent_indent="   "))
 
 # %% ../nbs/cli.ipynb #7d6b2d6b
 def _print_written(
