@@ -7,20 +7,20 @@ __all__ = ['MAX_SLOPE', 'MAX_CELLS', 'CELL_SIDE', 'SMOOTHING', 'BLANK', 'CROWD',
            'find_darkness', 'Walls', 'find_walls', 'find_cells', 'order_cells', 'complete_row', 'find_rows',
            'straighten_cell', 'erase_walls', 'cut_cell', 'Form', 'find_form']
 
-# %% ../../nbs/images/forms.ipynb #3f0299bb
+# %% ../../nbs/images/forms.ipynb #85cb9114
 from dataclasses import dataclass, replace
 
-# %% ../../nbs/images/forms.ipynb #cf113673
+# %% ../../nbs/images/forms.ipynb #635f416e
 import numpy as np
 
-# %% ../../nbs/images/forms.ipynb #49516478
+# %% ../../nbs/images/forms.ipynb #3b0f1cbe
 from ..core.docments import add_docments
-from .normalise import (fit_ink, ink_range, otsu_threshold, rejection_reason, shrink_to,
-                                               to_grey)
+from .normalise import fit_ink, ink_range, otsu_threshold
+from .normalise import rejection_reason, shrink_to, to_grey
 from .paper import INK_LEVEL, find_components, spread
 from .pieces import MAX_SIDE, Piece, join_components
 
-# %% ../../nbs/images/forms.ipynb #023d9883
+# %% ../../nbs/images/forms.ipynb #e3244cfe
 def find_projection(
     source:np.ndarray, # four points, (4, 2)
     target:np.ndarray, # theirs, (4, 2)
@@ -31,7 +31,7 @@ def find_projection(
                        np.stack([zero, zero, zero, x, y, one, -v*x, -v*y], 1)])
     return np.append(np.linalg.solve(terms, np.r_[u, v]), 1).reshape(3, 3)
 
-# %% ../../nbs/images/forms.ipynb #2f7035e8
+# %% ../../nbs/images/forms.ipynb #3d7a50d7
 def project(
     points:np.ndarray, # (..., 2)
     by:np.ndarray,     # projective map, (3, 3)
@@ -40,7 +40,7 @@ def project(
     moved = points@by[:, :2].T+by[:, 2]
     return moved[..., :2]/moved[..., 2:]
 
-# %% ../../nbs/images/forms.ipynb #3265bf5f
+# %% ../../nbs/images/forms.ipynb #6017d83f
 def _fit_sides(
     edge:np.ndarray,    # points on the edge of the paper, (n, 2)
     corners:np.ndarray, # first guess, clockwise from the top left, (4, 2)
@@ -48,9 +48,10 @@ def _fit_sides(
     "Corners of a region as crossings of the lines through its sides."
     lines = []
     for a, b in zip(corners, np.roll(corners, -1, 0)):
-        unit = (b-a)/np.hypot(*(b-a))
+        long = np.hypot(*(b-a))
+        unit = (b-a)/long
         along, off = (edge-a)@unit, (edge-a)@np.array([-unit[1], unit[0]])
-        near = edge[(abs(off)<=.03*np.hypot(*(b-a))+1) & (along>.05*np.hypot(*(b-a))) & (along<.95*np.hypot(*(b-a)))]
+        near = edge[(abs(off)<=.03*long+1) & (along>.05*long) & (along<.95*long)]
         if len(near)<8: return None
         direction = np.linalg.svd(near-near.mean(0))[2][0]
         lines.append(np.r_[direction[1], -direction[0], near.mean(0)@np.array([direction[1], -direction[0]])])
@@ -58,7 +59,7 @@ def _fit_sides(
     if any(abs(np.linalg.det([p[:2], q[:2]]))<.3 for p, q in pairs): return None
     return np.array([np.linalg.solve([p[:2], q[:2]], [p[2], q[2]]) for p, q in pairs])
 
-# %% ../../nbs/images/forms.ipynb #80d5ac3d
+# %% ../../nbs/images/forms.ipynb #ff30f899
 def _light_region(
     small:np.ndarray, # (h, w), grey levels
 )->np.ndarray|None: # bool (h, w); None without a dark surrounding
@@ -71,10 +72,10 @@ def _light_region(
     region = binary_fill_holes(numbers==np.argmax(np.bincount(numbers.ravel())[1:])+1)
     return region if .2<=region.mean()<=.95 else None
 
-# %% ../../nbs/images/forms.ipynb #57be9ef7
+# %% ../../nbs/images/forms.ipynb #06363862
 def find_paper(
     grey:np.ndarray, # uint8 (h, w)
-)->np.ndarray|None: # corners of the paper in the picture, clockwise from the top left, (4, 2); None without an edge
+)->np.ndarray|None: # corners of the paper, clockwise from the top left, (4, 2); None without an edge
     "The sheet of paper in a photo."
     from scipy.ndimage import binary_erosion
     small = shrink_to(grey, 400)
@@ -91,7 +92,7 @@ def find_paper(
     if not .95<=area/region.sum()<=1.06: return None
     return (corners+.5)*(np.array(grey.shape[::-1])/small.shape[::-1])-.5
 
-# %% ../../nbs/images/forms.ipynb #003dee6b
+# %% ../../nbs/images/forms.ipynb #21e9ff53
 def find_darkness(
     grey:np.ndarray, # uint8 (h, w), dark ink
 )->tuple[np.ndarray, float]: # float32 (h, w), 0 paper to 255 black, below 0 for lighter pixels; noise
@@ -106,10 +107,10 @@ def find_darkness(
     some = away[::3, ::3]
     return away-np.median(some), float(1.48*np.median(abs(some-np.median(some))))
 
-# %% ../../nbs/images/forms.ipynb #1ecdff45
+# %% ../../nbs/images/forms.ipynb #fc4da1b5
 MAX_SLOPE = .3 # tangent of the greatest turn, 16.7 degrees
 
-# %% ../../nbs/images/forms.ipynb #8e00a5b6
+# %% ../../nbs/images/forms.ipynb #490c5ef9
 def _run_lengths(
     ink:np.ndarray, # bool (h, w)
 )->np.ndarray: # int (h, w), 0 for paper
@@ -120,7 +121,7 @@ def _run_lengths(
     lengths[0] = 0
     return lengths[numbers]
 
-# %% ../../nbs/images/forms.ipynb #2055a6dc
+# %% ../../nbs/images/forms.ipynb #14eeb657
 def _best_slope(
     x:np.ndarray, # columns of pixels, (n,)
     y:np.ndarray, # their rows, (n,)
@@ -135,7 +136,7 @@ def _best_slope(
     slope, row = np.unravel_index(votes.argmax(), votes.shape)
     return (rows[slope]>=row) & (rows[slope]<=row+1)
 
-# %% ../../nbs/images/forms.ipynb #f802d718
+# %% ../../nbs/images/forms.ipynb #d93e0059
 def _longest_stretch(
     x:np.ndarray, # columns of the pixels of a line, (n,)
     gap:int,      # greatest gap, in columns
@@ -148,7 +149,7 @@ def _longest_stretch(
     long = part[-1]-part[0]+1
     return (part[0], part[-1]) if long>=least and len(part)>=filled*long else None
 
-# %% ../../nbs/images/forms.ipynb #46c92b6e
+# %% ../../nbs/images/forms.ipynb #0633ef1b
 def _find_fragment(
     x:np.ndarray, # columns of a component's pixels, (n,)
     y:np.ndarray, # their rows, (n,)
@@ -168,7 +169,7 @@ def _find_fragment(
     slope, row = np.polyfit(x[on], y[on], 1)
     return ((*ends, slope, row), on) if abs(slope)<=MAX_SLOPE else None
 
-# %% ../../nbs/images/forms.ipynb #b1337138
+# %% ../../nbs/images/forms.ipynb #77b13360
 def _find_fragments(
     thin:np.ndarray, # bool (h, w)
     gap:int,         # pixels that can be missing
@@ -189,7 +190,7 @@ def _find_fragments(
             x, y = x[~found[1]], y[~found[1]]
     return np.array(fragments, float).reshape(-1, 4)
 
-# %% ../../nbs/images/forms.ipynb #2301746f
+# %% ../../nbs/images/forms.ipynb #23f85e1b
 def _fit_both(
     a:np.ndarray, # a line as `_find_fragments` gives it, (4,)
     b:np.ndarray, # another, (4,)
@@ -200,7 +201,7 @@ def _fit_both(
     weights = np.repeat(np.sqrt([a[1]-a[0]+1, b[1]-b[0]+1]), 2)
     return np.r_[x.min(), x.max(), np.polyfit(x, y, 1, w=weights)]
 
-# %% ../../nbs/images/forms.ipynb #aba5887f
+# %% ../../nbs/images/forms.ipynb #d5c35b20
 def _join_fragments(
     fragments:np.ndarray, # (n, 4)
     least:float,          # length of a line, in pixels
@@ -215,7 +216,7 @@ def _join_fragments(
         else: lines = np.vstack([lines, one])
     return lines[lines[:, 1]-lines[:, 0]>=least]
 
-# %% ../../nbs/images/forms.ipynb #e25ad0c1
+# %% ../../nbs/images/forms.ipynb #d01568b2
 def _find_dots(
     ink:np.ndarray, # bool (h, w)
     thick:float,    # greatest mean thickness, in pixels
@@ -227,7 +228,7 @@ def _find_dots(
     areas = np.bincount(numbers.ravel(), minlength=n+1)[1:]
     return np.r_[False, areas<=thick*sides.reshape(-1, 2).max(1, initial=0)][numbers]
 
-# %% ../../nbs/images/forms.ipynb #386c6df1
+# %% ../../nbs/images/forms.ipynb #47899be6
 @dataclass(frozen=True)
 class Walls:
     "The straight lines of a picture."
@@ -236,7 +237,7 @@ class Walls:
     near:np.ndarray   # bool (h, w), ink and what is close to it
     least:float       # side of a box, at least, in pixels
 
-# %% ../../nbs/images/forms.ipynb #7093a93c
+# %% ../../nbs/images/forms.ipynb #7a620c40
 def _lines_both_ways(
     ink:np.ndarray, # bool (h, w)
     gap:int,        # as `_find_fragments` takes it
@@ -247,7 +248,7 @@ def _lines_both_ways(
     thick = max(5, round(max(ink.shape)/280))
     return tuple(_find_fragments(a & (_run_lengths(a)<=thick), gap, least, filled) for a in (ink, ink.T))
 
-# %% ../../nbs/images/forms.ipynb #06030c90
+# %% ../../nbs/images/forms.ipynb #e0107fc6
 def find_walls(
     ink:np.ndarray,    # bool (h, w)
     dotted:bool=False, # look for dotted and dashed lines too?
@@ -257,11 +258,11 @@ def find_walls(
     both, near = _lines_both_ways(ink, 1, .8*least, .85), spread(ink, 3, 3)
     if dotted:
         gap, dots = max(3, round(least/4)), _find_dots(ink, max(3, max(ink.shape)/450))
-        both = [np.vstack(pair) for pair in zip(both, _lines_both_ways(dots, gap, 1.5*least, .4))]
+        both = tuple(np.vstack(pair) for pair in zip(both, _lines_both_ways(dots, gap, 1.5*least, .4)))
         near = near | spread(dots, 3, 2*gap+1) | spread(dots, 2*gap+1, 3)
-    return Walls(*(_join_fragments(some, least) for some in both), near, least)
+    return Walls(_join_fragments(both[0], least), _join_fragments(both[1], least), near, least)
 
-# %% ../../nbs/images/forms.ipynb #d14af20f
+# %% ../../nbs/images/forms.ipynb #9f0e8c14
 def _crossings(
     walls:Walls,
 )->tuple[np.ndarray, np.ndarray]: # points (n, m, 2); do the lines meet?, bool (n, m)
@@ -275,7 +276,7 @@ def _crossings(
         meet = meet & (v>=line[..., 0]-more) & (v<=line[..., 1]+more)
     return np.stack([x, y], -1), meet
 
-# %% ../../nbs/images/forms.ipynb #ab2b48c2
+# %% ../../nbs/images/forms.ipynb #83b8e813
 def _support(
     near:np.ndarray, # bool (h, w)
     start:np.ndarray, # point, (2,)
@@ -287,7 +288,7 @@ def _support(
     inside = (x>=0) & (y>=0) & (x<near.shape[1]) & (y<near.shape[0])
     return float(near[y[inside], x[inside]].sum()/n)
 
-# %% ../../nbs/images/forms.ipynb #f76a54f6
+# %% ../../nbs/images/forms.ipynb #601867ea
 def _close_cell(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
@@ -309,7 +310,7 @@ def _close_cell(
             return min(sides), corners
     return None
 
-# %% ../../nbs/images/forms.ipynb #82094c71
+# %% ../../nbs/images/forms.ipynb #3086b1c5
 def _cells_below(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
@@ -323,14 +324,15 @@ def _cells_below(
         for right in down[n+1:]:
             wide = np.hypot(*(points[top, right]-points[top, left]))
             if wide<walls.least: continue
-            if wide>max(walls.near.shape)/3 or _support(walls.near, points[top, left], points[top, right])<.55: break
+            seen = _support(walls.near, points[top, left], points[top, right])
+            if wide>max(walls.near.shape)/3 or seen<.55: break
             cell = _close_cell(walls, points, meet, top, left, right)
             if cell is not None:
                 cells.append(cell)
                 break
     return cells
 
-# %% ../../nbs/images/forms.ipynb #8c4f3a73
+# %% ../../nbs/images/forms.ipynb #1b12e97e
 def _best_cells(
     found:list, # of support and corners, as `_close_cell` gives them
 )->np.ndarray: # (n, 4, 2)
@@ -341,10 +343,10 @@ def _best_cells(
         if all(np.hypot(*(cell.mean(0)-other.mean(0)))>=.5*side for other in cells): cells.append(cell)
     return np.array(cells, float).reshape(-1, 4, 2)
 
-# %% ../../nbs/images/forms.ipynb #f5ecce27
+# %% ../../nbs/images/forms.ipynb #b4fcdd2b
 MAX_CELLS = 500 # of a picture; squared paper has more
 
-# %% ../../nbs/images/forms.ipynb #f92bfe23
+# %% ../../nbs/images/forms.ipynb #9eef394e
 def find_cells(
     walls:Walls,
 )->np.ndarray: # corners of each cell from the top left, clockwise, (n, 4, 2)
@@ -355,11 +357,11 @@ def find_cells(
     points, meet = _crossings(walls)
     found:list = []
     for top in np.flatnonzero(meet.sum(1)>1):
-        found += _cells_below(walls, points, meet, top)
+        found += _cells_below(walls, points, meet, int(top))
         if len(found)>2*MAX_CELLS: return np.zeros((0, 4, 2))
     return _best_cells(found)
 
-# %% ../../nbs/images/forms.ipynb #29399648
+# %% ../../nbs/images/forms.ipynb #80978ad7
 def _sizes(
     cells:np.ndarray, # (n, 4, 2)
 )->np.ndarray: # width and height of each, (n, 2)
@@ -367,7 +369,7 @@ def _sizes(
     def long(a, b): return np.hypot(*(cells[:, b]-cells[:, a]).T)
     return np.stack([long(0, 1)+long(3, 2), long(0, 3)+long(1, 2)], 1)/2
 
-# %% ../../nbs/images/forms.ipynb #0f5c4b82
+# %% ../../nbs/images/forms.ipynb #ab90a5ff
 def _are_neighbours(
     cells:np.ndarray, # (n, 4, 2)
     axis:int,         # 0: side by side; 1: one below the other
@@ -387,7 +389,7 @@ def _are_neighbours(
     near = (gap<=reach*short) & (gap>=-.3*short) & (off<=.3*np.minimum(cross[:, None], cross))
     return same & near & ~np.eye(len(cells), dtype=bool)
 
-# %% ../../nbs/images/forms.ipynb #be9e0954
+# %% ../../nbs/images/forms.ipynb #1403fbaa
 def order_cells(
     cells:np.ndarray, # (n, 4, 2)
 )->list: # of rows from top to bottom, each an array of corners (m, 4, 2) from left to right
@@ -399,7 +401,7 @@ def order_cells(
     rows = [row[np.argsort(row[:, :, 0].mean(1))] for row in rows]
     return sorted(rows, key=lambda row: (row[0, :, 1].mean(), row[0, :, 0].mean()))
 
-# %% ../../nbs/images/forms.ipynb #f043950c
+# %% ../../nbs/images/forms.ipynb #1d37c173
 def _cells_between(
     left:np.ndarray,  # upper and lower end of the left wall, (2, 2)
     right:np.ndarray, # those of the right wall, (2, 2)
@@ -409,7 +411,7 @@ def _cells_between(
     walls = left+(right-left)*np.linspace(0, 1, n+1)[:, None, None]
     return np.stack([walls[:-1, 0], walls[1:, 0], walls[1:, 1], walls[:-1, 1]], 1)
 
-# %% ../../nbs/images/forms.ipynb #5cbc024e
+# %% ../../nbs/images/forms.ipynb #1af7f953
 def _has_walls(
     near:np.ndarray, # bool (h, w), as in `Walls`
     cell:np.ndarray, # (4, 2)
@@ -419,7 +421,7 @@ def _has_walls(
     sides = sorted(_support(near, cell[i], cell[(i+1)%4]) for i in range(4))
     return sides[1]>=least and sides[0]>=.25
 
-# %% ../../nbs/images/forms.ipynb #9dc3d539
+# %% ../../nbs/images/forms.ipynb #66d02264
 def _fill_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -438,7 +440,7 @@ def _fill_row(
         cells += list(parts) if all(_has_walls(near, one, .6) for one in parts) else [cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #d53b9755
+# %% ../../nbs/images/forms.ipynb #dd466b8c
 def _extend_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2), at least two
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -454,7 +456,7 @@ def _extend_row(
             cells = [cell, *cells] if end==0 else [*cells, cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #6c3b2b33
+# %% ../../nbs/images/forms.ipynb #eeae5a8e
 def complete_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -464,7 +466,7 @@ def complete_row(
     equal = abs(wide/np.median(wide)-1)<=.2
     return _extend_row(_fill_row(row, near), near) if len(row)>2 and equal.mean()>=.6 else row
 
-# %% ../../nbs/images/forms.ipynb #0c68b889
+# %% ../../nbs/images/forms.ipynb #cc0dfd3b
 def _block_numbers(
     rows:list, # of arrays of corners (m, 4, 2)
 )->np.ndarray: # int (n,), a number for each row
@@ -477,7 +479,7 @@ def _block_numbers(
     touch[owner[a], owner[b]] = True
     return connected_components(touch, directed=False)[1]
 
-# %% ../../nbs/images/forms.ipynb #7d7f208d
+# %% ../../nbs/images/forms.ipynb #1253a3b6
 def _is_regular(
     block:list, # its rows, arrays of corners (m, 4, 2)
 )->bool:
@@ -487,7 +489,7 @@ def _is_regular(
     if max(len(row) for row in block)<2: return len(block)>2 and equal.min()>=.9
     return equal[1]>=.6 if len(block)>1 else equal[0]>=.7
 
-# %% ../../nbs/images/forms.ipynb #5b752be6
+# %% ../../nbs/images/forms.ipynb #17758f1e
 def _without_copies(
     rows:list, # of arrays of corners (m, 4, 2)
 )->list: # the same without some
@@ -500,7 +502,7 @@ def _without_copies(
         if len(new): kept[k] = new
     return [kept[k] for k in sorted(kept)]
 
-# %% ../../nbs/images/forms.ipynb #c8da6f8d
+# %% ../../nbs/images/forms.ipynb #56284e42
 def find_rows(
     walls:Walls,
 )->list: # of arrays of corners (m, 4, 2), from top to bottom
@@ -512,11 +514,11 @@ def find_rows(
     regular = [k for k, block in enumerate(blocks) if _is_regular(block)]
     return [row for row, n in zip(rows, numbers) if n in regular]
 
-# %% ../../nbs/images/forms.ipynb #1a61bfb0
+# %% ../../nbs/images/forms.ipynb #c2e98013
 CELL_SIDE = 100 # pixels of a straightened cell's height
 SMOOTHING = 2.2 # standard deviation of the smoothing, in these pixels
 
-# %% ../../nbs/images/forms.ipynb #be744eb1
+# %% ../../nbs/images/forms.ipynb #59a8ae49
 def straighten_cell(
     image,             # Pillow image, mode L, dark ink
     corners:np.ndarray, # (4, 2)
@@ -530,10 +532,12 @@ def straighten_cell(
     margin = round(.4*min(w, h))
     box = np.array([[0, 0], [w, 0], [w, h], [0, h]])+margin
     by, size = find_projection(box, corners).ravel()[:8], (w+2*margin, h+2*margin)
-    upright = image.transform(size, Image.Transform.PERSPECTIVE, by, Image.Resampling.BILINEAR, fillcolor=255)
-    return gaussian_filter(np.asarray(upright, np.float32), SMOOTHING*zoom*high/CELL_SIDE), (margin, margin, margin+w, margin+h)
+    upright = image.transform(size, Image.Transform.PERSPECTIVE, by.tolist(), Image.Resampling.BILINEAR,
+                              fillcolor=255)
+    soft = gaussian_filter(np.asarray(upright, np.float32), SMOOTHING*zoom*high/CELL_SIDE)
+    return soft, (margin, margin, margin+w, margin+h)
 
-# %% ../../nbs/images/forms.ipynb #7524af19
+# %% ../../nbs/images/forms.ipynb #7e34fe96
 def _wall_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     at:int,         # column where the wall should be
@@ -549,7 +553,7 @@ def _wall_band(
     while last<len(share)-1 and share[last+1]>=.5*share.max(): last += 1
     return start+first, start+last+1
 
-# %% ../../nbs/images/forms.ipynb #d3a062ff
+# %% ../../nbs/images/forms.ipynb #47bf4a4b
 def _erase_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink; changed
     band:tuple,     # as `_wall_band` gives it
@@ -559,10 +563,11 @@ def _erase_band(
     first, last = max(band[0]-1, 0), min(band[1]+1, ink.shape[1])
     sides = ink[:, max(first-2, 0):first], ink[:, last:last+2]
     more = max(1, (last-first)//2)
-    crossed = [binary_dilation((side>=INK_LEVEL).all(1), iterations=more) & (side.shape[1]==2) for side in sides]
+    crossed = [binary_dilation((side>=INK_LEVEL).all(1), iterations=more) & (side.shape[1]==2)
+               for side in sides]
     ink[~(crossed[0] & crossed[1]), first:last] = 0
 
-# %% ../../nbs/images/forms.ipynb #a48b2ee6
+# %% ../../nbs/images/forms.ipynb #ff31c8e8
 def erase_walls(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     cell:tuple,     # left, top, right, bottom of the cell
@@ -578,7 +583,7 @@ def erase_walls(
             if band: _erase_band(some, band)
     return ink
 
-# %% ../../nbs/images/forms.ipynb #895b1969
+# %% ../../nbs/images/forms.ipynb #ba604de6
 def _cell_ink(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -592,7 +597,7 @@ def _cell_ink(
     levels = ink_range(away[top+2:bottom-2, left+2:right-2], False)
     return None if levels is None else np.clip((away-levels[0])/(levels[1]-levels[0]), 0, 1)*255
 
-# %% ../../nbs/images/forms.ipynb #5726ab28
+# %% ../../nbs/images/forms.ipynb #b7675360
 @dataclass(frozen=True)
 class _Parts:
     "The components of ink in and around a cell."
@@ -607,7 +612,7 @@ class _Parts:
         "The longer side of each, in heights of the cell."
         return (self.boxes[:, 2:]-self.boxes[:, :2]).max(1, initial=0)/(self.cell[3]-self.cell[1])
 
-# %% ../../nbs/images/forms.ipynb #1ae63857
+# %% ../../nbs/images/forms.ipynb #e6dd4c73
 def _cell_parts(
     ink:np.ndarray, # (h, w), as `_cell_ink` gives it
     cell:tuple,     # left, top, right, bottom of the cell
@@ -619,7 +624,7 @@ def _cell_parts(
     over = np.maximum(np.array(cell)[:2]-boxes[:, :2], boxes[:, 2:]-np.array(cell)[2:])
     return _Parts(numbers, boxes, inside/np.maximum(areas, 1), over.max(1, initial=0)/(bottom-top), cell)
 
-# %% ../../nbs/images/forms.ipynb #8c640856
+# %% ../../nbs/images/forms.ipynb #bd7e31d8
 def _owned(
     parts:_Parts,
 )->tuple[np.ndarray, np.ndarray]: # bool (n,), (n,): belongs to the cell; is to be cut at its walls
@@ -636,7 +641,7 @@ def _owned(
     label = (parts.size<.2) & at_side & ~close & ((parts.size*owned).max(initial=0)>=.45)
     return owned & (large | close) & ~label, joined
 
-# %% ../../nbs/images/forms.ipynb #5a954aa1
+# %% ../../nbs/images/forms.ipynb #561bbb27
 def _split_numbers(
     parts:_Parts,
     owned:np.ndarray, # bool (n,)
@@ -652,7 +657,7 @@ def _split_numbers(
     found = [rows[group]+1 for group, h in zip(groups, high) if h>=.5*high.max()]
     return sorted(found, key=lambda group: parts.boxes[group-1, 0].min())
 
-# %% ../../nbs/images/forms.ipynb #044855fa
+# %% ../../nbs/images/forms.ipynb #d71714b9
 def cut_cell(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -673,11 +678,11 @@ def cut_cell(
         digits.append((img, 'joined with ink outside its box' if joined[group-1].any() else ''))
     return digits
 
-# %% ../../nbs/images/forms.ipynb #3dcf742b
+# %% ../../nbs/images/forms.ipynb #eeb906c5
 BLANK = 'a blank box'
 CROWD = 200 # pieces of ink; a picture of more is print
 
-# %% ../../nbs/images/forms.ipynb #88f359cd
+# %% ../../nbs/images/forms.ipynb #d8fd2b50
 @dataclass(frozen=True)
 class Form:
     "The boxes of a picture."
@@ -686,7 +691,7 @@ class Form:
     kind:str    # 'boxes' or 'table'
     crowded:bool # is there far more ink around the boxes than free digits would be?
 
-# %% ../../nbs/images/forms.ipynb #5027a58e
+# %% ../../nbs/images/forms.ipynb #6d247bec
 def _are_among(
     some:list, # rows of cells, arrays of corners (m, 4, 2)
     all_:list, # the same
@@ -698,7 +703,7 @@ def _are_among(
     alike = abs(_sizes(a)[:, None]/_sizes(b)-1).max(-1)<.2
     return bool((near & alike).any(1).mean()>=.8)
 
-# %% ../../nbs/images/forms.ipynb #372c7d68
+# %% ../../nbs/images/forms.ipynb #5d158f8e
 def _find_rows(
     away:np.ndarray, # (h, w), as `find_darkness` gives it
     noise:float,     # the same
@@ -714,7 +719,7 @@ def _find_rows(
     if rows := find_rows(find_walls(half>=pale)): return [2*row+.5 for row in rows]
     return find_rows(find_walls(away>=pale, True))
 
-# %% ../../nbs/images/forms.ipynb #ebe1fba1
+# %% ../../nbs/images/forms.ipynb #b47aaa9c
 def _hull_box(
     corners:np.ndarray, # (4, 2)
 )->tuple: # left, top, right, bottom
@@ -722,7 +727,7 @@ def _hull_box(
     low, high = np.maximum(np.floor(corners.min(0)), 0), np.maximum(np.ceil(corners.max(0)), 1)
     return (*low.astype(int).tolist(), *high.astype(int).tolist())
 
-# %% ../../nbs/images/forms.ipynb #7968054f
+# %% ../../nbs/images/forms.ipynb #4365a69f
 def _make_pieces(
     image,     # Pillow image, mode L, dark ink
     rows:list, # of arrays of corners (m, 4, 2)
@@ -739,7 +744,7 @@ def _make_pieces(
             if not found: pieces.append(Piece(box, line, place, np.zeros((28, 28), np.uint8), BLANK))
     return pieces
 
-# %% ../../nbs/images/forms.ipynb #f9ff4432
+# %% ../../nbs/images/forms.ipynb #6257a0a1
 def _without_print(
     rows:list,   # of arrays of corners (m, 4, 2)
     pieces:list, # theirs
@@ -747,13 +752,13 @@ def _without_print(
     "Leave out the blocks of cells in which most of the ink cannot be a digit, or does not keep to its cell."
     numbers = _block_numbers(rows)
     filled = [p for p in pieces if p.reason!=BLANK]
-    bad = {k for k in range(numbers.max()+1)
-           if (some := [bool(p.reason or p.doubt) for p in filled if numbers[p.line-1]==k]) and np.mean(some)>=.5}
+    wrong = [[bool(p.reason or p.doubt) for p in filled if numbers[p.line-1]==k] for k in range(numbers.max()+1)]
+    bad = {k for k, some in enumerate(wrong) if some and np.mean(some)>=.5}
     kept = [i for i in range(len(rows)) if numbers[i] not in bad]
     new = {i+1: n for n, i in enumerate(kept, 1)}
     return [rows[i] for i in kept], [replace(p, line=new[p.line]) for p in pieces if p.line in new]
 
-# %% ../../nbs/images/forms.ipynb #9c631b00
+# %% ../../nbs/images/forms.ipynb #a7d8c045
 def _is_table(
     rows:list, # of arrays of corners (m, 4, 2)
 )->bool:
@@ -762,7 +767,7 @@ def _is_table(
     several = np.bincount(numbers)[numbers]>1
     return bool(several.mean()>.5 and np.median([len(row) for row in rows])>=2)
 
-# %% ../../nbs/images/forms.ipynb #c5b22286
+# %% ../../nbs/images/forms.ipynb #e18295e8
 def _survey(
     image, # Pillow image, mode L
 )->Form|None: # None without boxes
@@ -776,7 +781,7 @@ def _survey(
     rows, pieces = _without_print(rows, _make_pieces(image, rows))
     return Form(rows, pieces, 'table' if _is_table(rows) else 'boxes', crowded) if rows else None
 
-# %% ../../nbs/images/forms.ipynb #a51b6b8f
+# %% ../../nbs/images/forms.ipynb #29075484
 def _put_back(
     form:Form,
     by:np.ndarray, # projective map from the straightened paper to the picture, (3, 3)
@@ -786,7 +791,7 @@ def _put_back(
     pieces = [replace(p, box=_hull_box(rows[p.line-1][p.place-1])) for p in form.pieces]
     return Form(rows, pieces, form.kind, form.crowded)
 
-# %% ../../nbs/images/forms.ipynb #49f4cac1
+# %% ../../nbs/images/forms.ipynb #e7cd7865
 def find_form(
     picture, # Pillow image or array, as `to_grey` takes it
 )->Form|None:
@@ -797,9 +802,10 @@ def find_form(
     if paper is None: return _survey(image)
     wide, high = (max(8, round(side)) for side in _sizes(paper[None])[0])
     by = find_projection(np.array([[0, 0], [wide, 0], [wide, high], [0, high]], float), paper)
-    flat = image.transform((wide, high), Image.Transform.PERSPECTIVE, by.ravel()[:8], Image.Resampling.BILINEAR)
+    flat = image.transform((wide, high), Image.Transform.PERSPECTIVE, by.ravel()[:8].tolist(),
+                           Image.Resampling.BILINEAR)
     form = _survey(flat)
     return _put_back(form, by) if form else _survey(image)
 
-# %% ../../nbs/images/forms.ipynb #aec5c5ce
+# %% ../../nbs/images/forms.ipynb #a3e793ca
 add_docments(__name__)
