@@ -7,20 +7,20 @@ __all__ = ['MAX_SLOPE', 'MAX_CELLS', 'CELL_SIDE', 'SMOOTHING', 'BLANK', 'CROWD',
            'find_darkness', 'Walls', 'find_walls', 'find_cells', 'order_cells', 'complete_row', 'find_rows',
            'straighten_cell', 'erase_walls', 'cut_cell', 'Form', 'find_form']
 
-# %% ../../nbs/images/forms.ipynb #85cb9114
+# %% ../../nbs/images/forms.ipynb #a3d4da91
 from dataclasses import dataclass, replace
 
-# %% ../../nbs/images/forms.ipynb #635f416e
+# %% ../../nbs/images/forms.ipynb #da14cc40
 import numpy as np
 
-# %% ../../nbs/images/forms.ipynb #3b0f1cbe
+# %% ../../nbs/images/forms.ipynb #ff58ef07
 from ..core.docments import add_docments
 from .normalise import fit_ink, ink_range, otsu_threshold
 from .normalise import rejection_reason, shrink_to, to_grey
 from .paper import INK_LEVEL, find_components, spread
 from .pieces import MAX_SIDE, Piece, join_components
 
-# %% ../../nbs/images/forms.ipynb #e3244cfe
+# %% ../../nbs/images/forms.ipynb #bc294458
 def find_projection(
     source:np.ndarray, # four points, (4, 2)
     target:np.ndarray, # theirs, (4, 2)
@@ -31,7 +31,7 @@ def find_projection(
                        np.stack([zero, zero, zero, x, y, one, -v*x, -v*y], 1)])
     return np.append(np.linalg.solve(terms, np.r_[u, v]), 1).reshape(3, 3)
 
-# %% ../../nbs/images/forms.ipynb #3d7a50d7
+# %% ../../nbs/images/forms.ipynb #3bfce5ba
 def project(
     points:np.ndarray, # (..., 2)
     by:np.ndarray,     # projective map, (3, 3)
@@ -40,7 +40,7 @@ def project(
     moved = points@by[:, :2].T+by[:, 2]
     return moved[..., :2]/moved[..., 2:]
 
-# %% ../../nbs/images/forms.ipynb #6017d83f
+# %% ../../nbs/images/forms.ipynb #d139bbd0
 def _fit_sides(
     edge:np.ndarray,    # points on the edge of the paper, (n, 2)
     corners:np.ndarray, # first guess, clockwise from the top left, (4, 2)
@@ -48,7 +48,7 @@ def _fit_sides(
     "Corners of a region as crossings of the lines through its sides."
     lines = []
     for a, b in zip(corners, np.roll(corners, -1, 0)):
-        long = np.hypot(*(b-a))
+        long = max(1, np.hypot(*(b-a)))
         unit = (b-a)/long
         along, off = (edge-a)@unit, (edge-a)@np.array([-unit[1], unit[0]])
         near = edge[(abs(off)<=.03*long+1) & (along>.05*long) & (along<.95*long)]
@@ -59,7 +59,7 @@ def _fit_sides(
     if any(abs(np.linalg.det([p[:2], q[:2]]))<.3 for p, q in pairs): return None
     return np.array([np.linalg.solve([p[:2], q[:2]], [p[2], q[2]]) for p, q in pairs])
 
-# %% ../../nbs/images/forms.ipynb #ff30f899
+# %% ../../nbs/images/forms.ipynb #4c1db104
 def _light_region(
     small:np.ndarray, # (h, w), grey levels
 )->np.ndarray|None: # bool (h, w); None without a dark surrounding
@@ -72,7 +72,7 @@ def _light_region(
     region = binary_fill_holes(numbers==np.argmax(np.bincount(numbers.ravel())[1:])+1)
     return region if .2<=region.mean()<=.95 else None
 
-# %% ../../nbs/images/forms.ipynb #06363862
+# %% ../../nbs/images/forms.ipynb #ea36f56c
 def find_paper(
     grey:np.ndarray, # uint8 (h, w)
 )->np.ndarray|None: # corners of the paper, clockwise from the top left, (4, 2); None without an edge
@@ -92,7 +92,7 @@ def find_paper(
     if not .95<=area/region.sum()<=1.06: return None
     return (corners+.5)*(np.array(grey.shape[::-1])/small.shape[::-1])-.5
 
-# %% ../../nbs/images/forms.ipynb #21e9ff53
+# %% ../../nbs/images/forms.ipynb #b60b4b66
 def find_darkness(
     grey:np.ndarray, # uint8 (h, w), dark ink
 )->tuple[np.ndarray, float]: # float32 (h, w), 0 paper to 255 black, below 0 for lighter pixels; noise
@@ -107,10 +107,10 @@ def find_darkness(
     some = away[::3, ::3]
     return away-np.median(some), float(1.48*np.median(abs(some-np.median(some))))
 
-# %% ../../nbs/images/forms.ipynb #fc4da1b5
+# %% ../../nbs/images/forms.ipynb #81e3cc18
 MAX_SLOPE = .3 # tangent of the greatest turn, 16.7 degrees
 
-# %% ../../nbs/images/forms.ipynb #490c5ef9
+# %% ../../nbs/images/forms.ipynb #545e261a
 def _run_lengths(
     ink:np.ndarray, # bool (h, w)
 )->np.ndarray: # int (h, w), 0 for paper
@@ -121,7 +121,7 @@ def _run_lengths(
     lengths[0] = 0
     return lengths[numbers]
 
-# %% ../../nbs/images/forms.ipynb #14eeb657
+# %% ../../nbs/images/forms.ipynb #9bcfc38d
 def _best_slope(
     x:np.ndarray, # columns of pixels, (n,)
     y:np.ndarray, # their rows, (n,)
@@ -136,7 +136,7 @@ def _best_slope(
     slope, row = np.unravel_index(votes.argmax(), votes.shape)
     return (rows[slope]>=row) & (rows[slope]<=row+1)
 
-# %% ../../nbs/images/forms.ipynb #d93e0059
+# %% ../../nbs/images/forms.ipynb #fee7db5b
 def _longest_stretch(
     x:np.ndarray, # columns of the pixels of a line, (n,)
     gap:int,      # greatest gap, in columns
@@ -149,7 +149,7 @@ def _longest_stretch(
     long = part[-1]-part[0]+1
     return (part[0], part[-1]) if long>=least and len(part)>=filled*long else None
 
-# %% ../../nbs/images/forms.ipynb #0633ef1b
+# %% ../../nbs/images/forms.ipynb #c9d9db47
 def _find_fragment(
     x:np.ndarray, # columns of a component's pixels, (n,)
     y:np.ndarray, # their rows, (n,)
@@ -169,7 +169,7 @@ def _find_fragment(
     slope, row = np.polyfit(x[on], y[on], 1)
     return ((*ends, slope, row), on) if abs(slope)<=MAX_SLOPE else None
 
-# %% ../../nbs/images/forms.ipynb #77b13360
+# %% ../../nbs/images/forms.ipynb #433aed60
 def _find_fragments(
     thin:np.ndarray, # bool (h, w)
     gap:int,         # pixels that can be missing
@@ -190,7 +190,7 @@ def _find_fragments(
             x, y = x[~found[1]], y[~found[1]]
     return np.array(fragments, float).reshape(-1, 4)
 
-# %% ../../nbs/images/forms.ipynb #23f85e1b
+# %% ../../nbs/images/forms.ipynb #7e290062
 def _fit_both(
     a:np.ndarray, # a line as `_find_fragments` gives it, (4,)
     b:np.ndarray, # another, (4,)
@@ -201,7 +201,7 @@ def _fit_both(
     weights = np.repeat(np.sqrt([a[1]-a[0]+1, b[1]-b[0]+1]), 2)
     return np.r_[x.min(), x.max(), np.polyfit(x, y, 1, w=weights)]
 
-# %% ../../nbs/images/forms.ipynb #d5c35b20
+# %% ../../nbs/images/forms.ipynb #3cb9d444
 def _join_fragments(
     fragments:np.ndarray, # (n, 4)
     least:float,          # length of a line, in pixels
@@ -216,7 +216,7 @@ def _join_fragments(
         else: lines = np.vstack([lines, one])
     return lines[lines[:, 1]-lines[:, 0]>=least]
 
-# %% ../../nbs/images/forms.ipynb #d01568b2
+# %% ../../nbs/images/forms.ipynb #4ecbc8a3
 def _find_dots(
     ink:np.ndarray, # bool (h, w)
     thick:float,    # greatest mean thickness, in pixels
@@ -228,7 +228,7 @@ def _find_dots(
     areas = np.bincount(numbers.ravel(), minlength=n+1)[1:]
     return np.r_[False, areas<=thick*sides.reshape(-1, 2).max(1, initial=0)][numbers]
 
-# %% ../../nbs/images/forms.ipynb #47899be6
+# %% ../../nbs/images/forms.ipynb #cf76e37b
 @dataclass(frozen=True)
 class Walls:
     "The straight lines of a picture."
@@ -237,7 +237,7 @@ class Walls:
     near:np.ndarray   # bool (h, w), ink and what is close to it
     least:float       # side of a box, at least, in pixels
 
-# %% ../../nbs/images/forms.ipynb #7a620c40
+# %% ../../nbs/images/forms.ipynb #0c19cf24
 def _lines_both_ways(
     ink:np.ndarray, # bool (h, w)
     gap:int,        # as `_find_fragments` takes it
@@ -248,7 +248,7 @@ def _lines_both_ways(
     thick = max(5, round(max(ink.shape)/280))
     return tuple(_find_fragments(a & (_run_lengths(a)<=thick), gap, least, filled) for a in (ink, ink.T))
 
-# %% ../../nbs/images/forms.ipynb #e0107fc6
+# %% ../../nbs/images/forms.ipynb #4a31ac4d
 def find_walls(
     ink:np.ndarray,    # bool (h, w)
     dotted:bool=False, # look for dotted and dashed lines too?
@@ -262,7 +262,7 @@ def find_walls(
         near = near | spread(dots, 3, 2*gap+1) | spread(dots, 2*gap+1, 3)
     return Walls(_join_fragments(both[0], least), _join_fragments(both[1], least), near, least)
 
-# %% ../../nbs/images/forms.ipynb #9f0e8c14
+# %% ../../nbs/images/forms.ipynb #6d48f7bd
 def _crossings(
     walls:Walls,
 )->tuple[np.ndarray, np.ndarray]: # points (n, m, 2); do the lines meet?, bool (n, m)
@@ -276,7 +276,7 @@ def _crossings(
         meet = meet & (v>=line[..., 0]-more) & (v<=line[..., 1]+more)
     return np.stack([x, y], -1), meet
 
-# %% ../../nbs/images/forms.ipynb #83b8e813
+# %% ../../nbs/images/forms.ipynb #8d08547e
 def _support(
     near:np.ndarray, # bool (h, w)
     start:np.ndarray, # point, (2,)
@@ -288,7 +288,7 @@ def _support(
     inside = (x>=0) & (y>=0) & (x<near.shape[1]) & (y<near.shape[0])
     return float(near[y[inside], x[inside]].sum()/n)
 
-# %% ../../nbs/images/forms.ipynb #601867ea
+# %% ../../nbs/images/forms.ipynb #08c4fbbc
 def _close_cell(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
@@ -310,7 +310,7 @@ def _close_cell(
             return min(sides), corners
     return None
 
-# %% ../../nbs/images/forms.ipynb #3086b1c5
+# %% ../../nbs/images/forms.ipynb #77446d14
 def _cells_below(
     walls:Walls,
     points:np.ndarray, # as `_crossings` gives them
@@ -332,7 +332,7 @@ def _cells_below(
                 break
     return cells
 
-# %% ../../nbs/images/forms.ipynb #1b12e97e
+# %% ../../nbs/images/forms.ipynb #3115ec74
 def _best_cells(
     found:list, # of support and corners, as `_close_cell` gives them
 )->np.ndarray: # (n, 4, 2)
@@ -343,10 +343,10 @@ def _best_cells(
         if all(np.hypot(*(cell.mean(0)-other.mean(0)))>=.5*side for other in cells): cells.append(cell)
     return np.array(cells, float).reshape(-1, 4, 2)
 
-# %% ../../nbs/images/forms.ipynb #b4fcdd2b
+# %% ../../nbs/images/forms.ipynb #f61ad6b3
 MAX_CELLS = 500 # of a picture; squared paper has more
 
-# %% ../../nbs/images/forms.ipynb #9eef394e
+# %% ../../nbs/images/forms.ipynb #b0df21d0
 def find_cells(
     walls:Walls,
 )->np.ndarray: # corners of each cell from the top left, clockwise, (n, 4, 2)
@@ -361,7 +361,7 @@ def find_cells(
         if len(found)>2*MAX_CELLS: return np.zeros((0, 4, 2))
     return _best_cells(found)
 
-# %% ../../nbs/images/forms.ipynb #80978ad7
+# %% ../../nbs/images/forms.ipynb #e489974f
 def _sizes(
     cells:np.ndarray, # (n, 4, 2)
 )->np.ndarray: # width and height of each, (n, 2)
@@ -369,7 +369,7 @@ def _sizes(
     def long(a, b): return np.hypot(*(cells[:, b]-cells[:, a]).T)
     return np.stack([long(0, 1)+long(3, 2), long(0, 3)+long(1, 2)], 1)/2
 
-# %% ../../nbs/images/forms.ipynb #ab90a5ff
+# %% ../../nbs/images/forms.ipynb #f008319c
 def _are_neighbours(
     cells:np.ndarray, # (n, 4, 2)
     axis:int,         # 0: side by side; 1: one below the other
@@ -389,7 +389,7 @@ def _are_neighbours(
     near = (gap<=reach*short) & (gap>=-.3*short) & (off<=.3*np.minimum(cross[:, None], cross))
     return same & near & ~np.eye(len(cells), dtype=bool)
 
-# %% ../../nbs/images/forms.ipynb #1403fbaa
+# %% ../../nbs/images/forms.ipynb #09545d8f
 def order_cells(
     cells:np.ndarray, # (n, 4, 2)
 )->list: # of rows from top to bottom, each an array of corners (m, 4, 2) from left to right
@@ -401,7 +401,7 @@ def order_cells(
     rows = [row[np.argsort(row[:, :, 0].mean(1))] for row in rows]
     return sorted(rows, key=lambda row: (row[0, :, 1].mean(), row[0, :, 0].mean()))
 
-# %% ../../nbs/images/forms.ipynb #1d37c173
+# %% ../../nbs/images/forms.ipynb #ee8e85ea
 def _cells_between(
     left:np.ndarray,  # upper and lower end of the left wall, (2, 2)
     right:np.ndarray, # those of the right wall, (2, 2)
@@ -411,7 +411,7 @@ def _cells_between(
     walls = left+(right-left)*np.linspace(0, 1, n+1)[:, None, None]
     return np.stack([walls[:-1, 0], walls[1:, 0], walls[1:, 1], walls[:-1, 1]], 1)
 
-# %% ../../nbs/images/forms.ipynb #1af7f953
+# %% ../../nbs/images/forms.ipynb #f376379a
 def _has_walls(
     near:np.ndarray, # bool (h, w), as in `Walls`
     cell:np.ndarray, # (4, 2)
@@ -421,7 +421,7 @@ def _has_walls(
     sides = sorted(_support(near, cell[i], cell[(i+1)%4]) for i in range(4))
     return sides[1]>=least and sides[0]>=.25
 
-# %% ../../nbs/images/forms.ipynb #66d02264
+# %% ../../nbs/images/forms.ipynb #e765b0d8
 def _fill_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -440,7 +440,7 @@ def _fill_row(
         cells += list(parts) if all(_has_walls(near, one, .6) for one in parts) else [cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #dd466b8c
+# %% ../../nbs/images/forms.ipynb #8c1a8fdc
 def _extend_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2), at least two
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -456,7 +456,7 @@ def _extend_row(
             cells = [cell, *cells] if end==0 else [*cells, cell]
     return np.array(cells)
 
-# %% ../../nbs/images/forms.ipynb #eeae5a8e
+# %% ../../nbs/images/forms.ipynb #1fe49418
 def complete_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
@@ -466,7 +466,7 @@ def complete_row(
     equal = abs(wide/np.median(wide)-1)<=.2
     return _extend_row(_fill_row(row, near), near) if len(row)>2 and equal.mean()>=.6 else row
 
-# %% ../../nbs/images/forms.ipynb #cc0dfd3b
+# %% ../../nbs/images/forms.ipynb #02135ca8
 def _block_numbers(
     rows:list, # of arrays of corners (m, 4, 2)
 )->np.ndarray: # int (n,), a number for each row
@@ -479,7 +479,7 @@ def _block_numbers(
     touch[owner[a], owner[b]] = True
     return connected_components(touch, directed=False)[1]
 
-# %% ../../nbs/images/forms.ipynb #1253a3b6
+# %% ../../nbs/images/forms.ipynb #423d1593
 def _is_regular(
     block:list, # its rows, arrays of corners (m, 4, 2)
 )->bool:
@@ -489,7 +489,7 @@ def _is_regular(
     if max(len(row) for row in block)<2: return len(block)>2 and equal.min()>=.9
     return equal[1]>=.6 if len(block)>1 else equal[0]>=.7
 
-# %% ../../nbs/images/forms.ipynb #17758f1e
+# %% ../../nbs/images/forms.ipynb #5cf21635
 def _without_copies(
     rows:list, # of arrays of corners (m, 4, 2)
 )->list: # the same without some
@@ -502,7 +502,7 @@ def _without_copies(
         if len(new): kept[k] = new
     return [kept[k] for k in sorted(kept)]
 
-# %% ../../nbs/images/forms.ipynb #56284e42
+# %% ../../nbs/images/forms.ipynb #97bf9bf5
 def find_rows(
     walls:Walls,
 )->list: # of arrays of corners (m, 4, 2), from top to bottom
@@ -514,11 +514,11 @@ def find_rows(
     regular = [k for k, block in enumerate(blocks) if _is_regular(block)]
     return [row for row, n in zip(rows, numbers) if n in regular]
 
-# %% ../../nbs/images/forms.ipynb #c2e98013
+# %% ../../nbs/images/forms.ipynb #a1bd0ef7
 CELL_SIDE = 100 # pixels of a straightened cell's height
 SMOOTHING = 2.2 # standard deviation of the smoothing, in these pixels
 
-# %% ../../nbs/images/forms.ipynb #59a8ae49
+# %% ../../nbs/images/forms.ipynb #50773fb1
 def straighten_cell(
     image,             # Pillow image, mode L, dark ink
     corners:np.ndarray, # (4, 2)
@@ -537,7 +537,7 @@ def straighten_cell(
     soft = gaussian_filter(np.asarray(upright, np.float32), SMOOTHING*zoom*high/CELL_SIDE)
     return soft, (margin, margin, margin+w, margin+h)
 
-# %% ../../nbs/images/forms.ipynb #7e34fe96
+# %% ../../nbs/images/forms.ipynb #578efb15
 def _wall_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     at:int,         # column where the wall should be
@@ -553,7 +553,7 @@ def _wall_band(
     while last<len(share)-1 and share[last+1]>=.5*share.max(): last += 1
     return start+first, start+last+1
 
-# %% ../../nbs/images/forms.ipynb #47bf4a4b
+# %% ../../nbs/images/forms.ipynb #f391df7a
 def _erase_band(
     ink:np.ndarray, # (h, w), 0 background to 255 ink; changed
     band:tuple,     # as `_wall_band` gives it
@@ -567,7 +567,7 @@ def _erase_band(
                for side in sides]
     ink[~(crossed[0] & crossed[1]), first:last] = 0
 
-# %% ../../nbs/images/forms.ipynb #ff31c8e8
+# %% ../../nbs/images/forms.ipynb #4f987ea2
 def erase_walls(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
     cell:tuple,     # left, top, right, bottom of the cell
@@ -583,7 +583,7 @@ def erase_walls(
             if band: _erase_band(some, band)
     return ink
 
-# %% ../../nbs/images/forms.ipynb #ba604de6
+# %% ../../nbs/images/forms.ipynb #d0b6aa31
 def _cell_ink(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -597,7 +597,7 @@ def _cell_ink(
     levels = ink_range(away[top+2:bottom-2, left+2:right-2], False)
     return None if levels is None else np.clip((away-levels[0])/(levels[1]-levels[0]), 0, 1)*255
 
-# %% ../../nbs/images/forms.ipynb #b7675360
+# %% ../../nbs/images/forms.ipynb #d7a5a412
 @dataclass(frozen=True)
 class _Parts:
     "The components of ink in and around a cell."
@@ -612,7 +612,7 @@ class _Parts:
         "The longer side of each, in heights of the cell."
         return (self.boxes[:, 2:]-self.boxes[:, :2]).max(1, initial=0)/(self.cell[3]-self.cell[1])
 
-# %% ../../nbs/images/forms.ipynb #e6dd4c73
+# %% ../../nbs/images/forms.ipynb #0a677e24
 def _cell_parts(
     ink:np.ndarray, # (h, w), as `_cell_ink` gives it
     cell:tuple,     # left, top, right, bottom of the cell
@@ -624,7 +624,7 @@ def _cell_parts(
     over = np.maximum(np.array(cell)[:2]-boxes[:, :2], boxes[:, 2:]-np.array(cell)[2:])
     return _Parts(numbers, boxes, inside/np.maximum(areas, 1), over.max(1, initial=0)/(bottom-top), cell)
 
-# %% ../../nbs/images/forms.ipynb #bd7e31d8
+# %% ../../nbs/images/forms.ipynb #1b764537
 def _owned(
     parts:_Parts,
 )->tuple[np.ndarray, np.ndarray]: # bool (n,), (n,): belongs to the cell; is to be cut at its walls
@@ -641,7 +641,7 @@ def _owned(
     label = (parts.size<.2) & at_side & ~close & ((parts.size*owned).max(initial=0)>=.45)
     return owned & (large | close) & ~label, joined
 
-# %% ../../nbs/images/forms.ipynb #561bbb27
+# %% ../../nbs/images/forms.ipynb #6ae066ea
 def _split_numbers(
     parts:_Parts,
     owned:np.ndarray, # bool (n,)
@@ -657,7 +657,7 @@ def _split_numbers(
     found = [rows[group]+1 for group, h in zip(groups, high) if h>=.5*high.max()]
     return sorted(found, key=lambda group: parts.boxes[group-1, 0].min())
 
-# %% ../../nbs/images/forms.ipynb #d71714b9
+# %% ../../nbs/images/forms.ipynb #f6e43e31
 def cut_cell(
     grey:np.ndarray, # (h, w), a straightened cell
     cell:tuple,      # left, top, right, bottom of the cell in it
@@ -678,11 +678,11 @@ def cut_cell(
         digits.append((img, 'joined with ink outside its box' if joined[group-1].any() else ''))
     return digits
 
-# %% ../../nbs/images/forms.ipynb #eeb906c5
+# %% ../../nbs/images/forms.ipynb #ebf360b9
 BLANK = 'a blank box'
 CROWD = 200 # pieces of ink; a picture of more is print
 
-# %% ../../nbs/images/forms.ipynb #d8fd2b50
+# %% ../../nbs/images/forms.ipynb #8c443a30
 @dataclass(frozen=True)
 class Form:
     "The boxes of a picture."
@@ -691,7 +691,7 @@ class Form:
     kind:str    # 'boxes' or 'table'
     crowded:bool # is there far more ink around the boxes than free digits would be?
 
-# %% ../../nbs/images/forms.ipynb #6d247bec
+# %% ../../nbs/images/forms.ipynb #0042ceef
 def _are_among(
     some:list, # rows of cells, arrays of corners (m, 4, 2)
     all_:list, # the same
@@ -703,7 +703,7 @@ def _are_among(
     alike = abs(_sizes(a)[:, None]/_sizes(b)-1).max(-1)<.2
     return bool((near & alike).any(1).mean()>=.8)
 
-# %% ../../nbs/images/forms.ipynb #5d158f8e
+# %% ../../nbs/images/forms.ipynb #1c3f1644
 def _find_rows(
     away:np.ndarray, # (h, w), as `find_darkness` gives it
     noise:float,     # the same
@@ -719,7 +719,7 @@ def _find_rows(
     if rows := find_rows(find_walls(half>=pale)): return [2*row+.5 for row in rows]
     return find_rows(find_walls(away>=pale, True))
 
-# %% ../../nbs/images/forms.ipynb #b47aaa9c
+# %% ../../nbs/images/forms.ipynb #98d545f2
 def _hull_box(
     corners:np.ndarray, # (4, 2)
 )->tuple: # left, top, right, bottom
@@ -727,7 +727,7 @@ def _hull_box(
     low, high = np.maximum(np.floor(corners.min(0)), 0), np.maximum(np.ceil(corners.max(0)), 1)
     return (*low.astype(int).tolist(), *high.astype(int).tolist())
 
-# %% ../../nbs/images/forms.ipynb #4365a69f
+# %% ../../nbs/images/forms.ipynb #2ecd6164
 def _make_pieces(
     image,     # Pillow image, mode L, dark ink
     rows:list, # of arrays of corners (m, 4, 2)
@@ -744,7 +744,7 @@ def _make_pieces(
             if not found: pieces.append(Piece(box, line, place, np.zeros((28, 28), np.uint8), BLANK))
     return pieces
 
-# %% ../../nbs/images/forms.ipynb #6257a0a1
+# %% ../../nbs/images/forms.ipynb #8ba05dfe
 def _without_print(
     rows:list,   # of arrays of corners (m, 4, 2)
     pieces:list, # theirs
@@ -758,7 +758,7 @@ def _without_print(
     new = {i+1: n for n, i in enumerate(kept, 1)}
     return [rows[i] for i in kept], [replace(p, line=new[p.line]) for p in pieces if p.line in new]
 
-# %% ../../nbs/images/forms.ipynb #a7d8c045
+# %% ../../nbs/images/forms.ipynb #7618c3b2
 def _is_table(
     rows:list, # of arrays of corners (m, 4, 2)
 )->bool:
@@ -767,7 +767,7 @@ def _is_table(
     several = np.bincount(numbers)[numbers]>1
     return bool(several.mean()>.5 and np.median([len(row) for row in rows])>=2)
 
-# %% ../../nbs/images/forms.ipynb #e18295e8
+# %% ../../nbs/images/forms.ipynb #68f5da1c
 def _survey(
     image, # Pillow image, mode L
 )->Form|None: # None without boxes
@@ -781,7 +781,7 @@ def _survey(
     rows, pieces = _without_print(rows, _make_pieces(image, rows))
     return Form(rows, pieces, 'table' if _is_table(rows) else 'boxes', crowded) if rows else None
 
-# %% ../../nbs/images/forms.ipynb #29075484
+# %% ../../nbs/images/forms.ipynb #61b742fa
 def _put_back(
     form:Form,
     by:np.ndarray, # projective map from the straightened paper to the picture, (3, 3)
@@ -791,7 +791,7 @@ def _put_back(
     pieces = [replace(p, box=_hull_box(rows[p.line-1][p.place-1])) for p in form.pieces]
     return Form(rows, pieces, form.kind, form.crowded)
 
-# %% ../../nbs/images/forms.ipynb #e7cd7865
+# %% ../../nbs/images/forms.ipynb #42093c3c
 def find_form(
     picture, # Pillow image or array, as `to_grey` takes it
 )->Form|None:
@@ -807,5 +807,5 @@ def find_form(
     form = _survey(flat)
     return _put_back(form, by) if form else _survey(image)
 
-# %% ../../nbs/images/forms.ipynb #a3e793ca
+# %% ../../nbs/images/forms.ipynb #cd5100b9
 add_docments(__name__)
