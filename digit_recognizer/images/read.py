@@ -263,8 +263,8 @@ def _find_digits(
         return pieces, 'free digits'
     except InputError as e:
         if form and filled: return form.pieces, form.kind
-        raise InputError(f"picture: {len(form.pieces)} boxes, no digit in them" if form
-                         else f"{e}; boxes were not found") from None
+        if form: raise InputError(f"picture: {len(form.pieces)} boxes, no digit in them") from None
+        raise InputError(f"{e}; boxes were not found" if 'separate pieces' in str(e) else str(e)) from None
 
 # %% ../../nbs/images/read.ipynb #af9d5d16
 def read_picture(
