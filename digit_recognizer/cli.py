@@ -1039,8 +1039,8 @@ def _predict(
 
 # %% ../nbs/cli.ipynb #503944f5
 _Images = Annotated[list[str], typer.Argument(
-    metavar='IMAGE...', help='Pictures of digits (PNG, JPEG, TIFF, WebP, BMP), folders of pictures, '
-                             'or patterns.')]
+    metavar='IMAGE...', help='Pictures of digits (PNG, JPEG, TIFF, WebP, BMP; PDF and HEIC with the '
+                             "extra of that name), folders of pictures, or patterns.")]
 _ReadRun = Annotated[Path|None, typer.Option(
     help='A run folder whose model reads; by default the model that comes with the package.')]
 _ReadCsv = Annotated[Path|None, typer.Option(
@@ -1084,6 +1084,11 @@ def _page_text(
              for r in page.readings if r.machine is not None]
     return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
 
+# %% ../nbs/cli.ipynb #149765a4
+_KIND_TEXTS = {'free digits': (' without boxes', 'other piece of ink', 'other pieces of ink'),
+               'boxes': (' in boxes', 'other box', 'other boxes'),
+               'table': (' in a table', 'other cell', 'other cells')}
+
 # %% ../nbs/cli.ipynb #d9e6e05e
 def _print_pages(
     pages:dict, # name of the picture -> images.read.Page
@@ -1091,8 +1096,9 @@ def _print_pages(
     "Print what was read in pictures."
     for name, page in pages.items():
         n, other = len(page.readings), len(page.others)
-        others = f", {other} other piece{'s'*(other!=1)} of ink" if other else ''
-        say(f"{escape(name)}: {n} digit{'s'*(n!=1)}{others}\n{_page_text(page)}")
+        where, one, many = _KIND_TEXTS[page.kind]
+        others = f", {other} {one if other==1 else many}" if other else ''
+        say(f"{escape(name)}: {n} digit{'s'*(n!=1)}{where}{others}\n{_page_text(page)}")
 
 # %% ../nbs/cli.ipynb #80aea44a
 def _print_errors(
@@ -1134,7 +1140,7 @@ class _Crops:
         from digit_recognizer.images.review import Crops
         self.crops, self.names = Crops(whole), names
 
-    def __call__(self, path, picture, page): self.crops(self.names.get(str(path), path), picture, page)
+    def __call__(self, path, picture, page): self.crops(_typed_name(path, self.names), picture, page)
 
 # %% ../nbs/cli.ipynb #818a4408
 def _decide(
@@ -1234,6 +1240,16 @@ def _print_written(
     told = f'{asked:,} to decide' if asked else 'not written, nothing is doubtful'
     if review: say(f'{escape(review)}: {told}')
 
+# %% ../nbs/cli.ipynb #4b9a913f
+def _typed_name(
+    path:Any,   # of a picture, or of a PDF's page
+    names:dict, # path -> as typed
+)->Any:
+    "A picture's name as it was typed."
+    file, mark, page = str(path).rpartition(' page ')
+    if str(path) in names or not mark or file not in names: return names.get(str(path), path)
+    return f'{names[file]}{mark}{page}'
+
 # %% ../nbs/cli.ipynb #955a8a7c
 @app.command('read')
 def _read(
@@ -1244,7 +1260,8 @@ def _read(
 )->ReadAnswer:
     """Read handwritten digits in pictures of your own.
 
-    Dark digits on light paper or the other way round, one or many, apart from each other. Under each
+    Dark digits on light paper or the other way round, one or many, apart from each other. On a page with
+    boxes or a table their cells are read, and nothing else. Each page of a PDF is a picture. Under each
     digit stands its confidence. A digit marked ? is a doubt: it touches a line or the edge, lies in a
     shadow, is too wide for one digit, or its confidence is below 0.9. Pictures that cannot be read are
     listed at the end, and the exit code is then 2.
@@ -1261,7 +1278,7 @@ def _read(
         reader = (load_run(run) if run else pretrained_run()) if paths else None
         crops = _Crops(known is not None, names) if review else None
         found, more = read_files(paths, small_model(reader) if reader else None, annotate, not quiet, crops)
-    pages, decided = _decide({names.get(str(path), path): page for path, page in found.items()}, decisions)
+    pages, decided = _decide({_typed_name(path, names): page for path, page in found.items()}, decisions)
     numbers, promised = _numbers(pages, known, rate, reader, decided)
     notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)
     for note in notes: say(escape(note), err=True)

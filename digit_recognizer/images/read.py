@@ -51,7 +51,7 @@ FOREIGN_KINDS = ( # the first bytes of a file, what it is, and the step that hel
     (rb'GIF8', "a GIF picture", "save it as PNG"),
     (rb'\x00\x00\x00\x0cJXL |\xff\x0a', "a JPEG XL picture", "save it as JPEG or PNG"),
     (rb'\x00\x00\x00\x0cjP|\xff\x4f\xff\x51', "a JPEG 2000 picture", "save it as JPEG or PNG"),
-    (PDF_START, "a PDF", "read its pages by `read_files`"),
+    (PDF_START, "a PDF", "give it to `read_files`, or save each of its pages as a PNG picture"),
     (rb'8BPS', "a Photoshop file", "save it as PNG"),
     (rb'\s*<(\?xml|svg|!DOCTYPE)', "a drawing or a web page as text (SVG, HTML)", "save it as PNG"),
     (rb'PK\x03\x04', "a zip or an office document", "unpack it, or save its pictures as PNG"),
@@ -126,7 +126,9 @@ def _open_heic(
         heic = pillow_heif.open_heif(path)
         w, h = heic.size
         if w*h<=MAX_PIXELS: return heic.to_pillow()
-    except (*DECODE_ERRORS, RuntimeError) as e: raise _damaged(path, e) from None
+    except (*DECODE_ERRORS, RuntimeError) as e:
+        raise InputError(f"{path}: a damaged HEIC picture: {str(e)[:60]!r}; fetch it again, "
+                         "or save it as JPEG or PNG") from None
     raise InputError(f"{path}: {w} × {h} pixels, more than {MAX_PIXELS:,}; make it smaller")
 
 # %% ../../nbs/images/read.ipynb #50f99cd4
@@ -256,15 +258,16 @@ def _find_digits(
     "The cells of boxes or tables, or else the free digits; raises `InputError` without a digit."
     form = find_form(picture)
     filled = sum(not p.reason for p in form.pieces) if form else 0
-    if filled and form.crowded: return form.pieces, form.kind
+    if form and filled and form.crowded: return form.pieces, form.kind
     try:
         pieces = find_pieces(picture)
         _check_any_digit(pieces)
-        return (pieces, 'free digits') if not filled or _are_beside(pieces, form) else (form.pieces, form.kind)
+        if form and filled and not _are_beside(pieces, form): return form.pieces, form.kind
+        return pieces, 'free digits'
     except InputError as e:
-        if filled: return form.pieces, form.kind
-        raise InputError(f"picture: {len(form.pieces)} boxes, no digit in them" if form
-                         else f"{e}; boxes were not found") from None
+        if form and filled: return form.pieces, form.kind
+        if form: raise InputError(f"picture: {len(form.pieces)} boxes, no digit in them") from None
+        raise InputError(f"{e}; boxes were not found" if 'separate pieces' in str(e) else str(e)) from None
 
 # %% ../../nbs/images/read.ipynb #af9d5d16
 def read_picture(
@@ -425,8 +428,8 @@ def _copy_name(
     name:str|Path, # as `page_names` gives it
 )->str:
     "The file name of a picture's annotated copy."
-    stem, _, page = re.fullmatch(r'(.*?)(\.pdf page (\d+))?', Path(name).name, re.IGNORECASE | re.DOTALL).groups()
-    return f'{stem}-page-{page}-read.png' if page else f'{Path(name).stem}-read.png'
+    page = re.fullmatch(r'(.*)\.[^.]* page (\d+)', Path(name).name, re.DOTALL)
+    return f'{page[1]}-page-{page[2]}-read.png' if page else f'{Path(name).stem}-read.png'
 
 # %% ../../nbs/images/read.ipynb #ee67940a
 def _open_pages(

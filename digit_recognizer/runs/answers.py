@@ -106,6 +106,7 @@ Box = tuple[int, int, int, int] # left, top, right, bottom
 class DigitAnswer(Struct, frozen=True):
     "A digit that `read` found."
     digit:Annotated[int, Meta(ge=0, le=9)]
+    place:int # in its line, from 1; in a form, the number of the cell in its row
     confidence:Share # at most 0.5 for a piece that may not be a digit
     box:Box
     doubt:str|None # why the answer is a doubt; null for a sure one
@@ -114,7 +115,8 @@ class DigitAnswer(Struct, frozen=True):
 
 # %% ../../nbs/runs/answers.ipynb #2402e861
 class LineAnswer(Struct, frozen=True):
-    "A line of digits."
+    "A line of digits; of a form, a row of cells."
+    line:int # its number, from 1; rows of blank cells are left out, but counted
     text:str # the digits, with a point where a decimal point or comma follows
     digits:list[DigitAnswer]
 
@@ -127,7 +129,8 @@ class InkAnswer(Struct, frozen=True):
 # %% ../../nbs/runs/answers.ipynb #9dd99881
 class PictureAnswer(Struct, frozen=True):
     "What `read` found in one picture."
-    file:str # as typed; for a folder or a pattern, the path of the picture
+    file:str # as typed; for a folder or a pattern, the path of the picture; for a PDF also the page
+    kind:str # what the picture was taken for: free digits, boxes or table
     lines:list[LineAnswer]
     others:list[InkAnswer]
 
@@ -170,9 +173,10 @@ def _answer_line(
 )->LineAnswer:
     "A line of digits as an answer."
     text = ''.join(f"{r.digit}{'.'*r.point}" for r in readings)
-    answers = [DigitAnswer(r.digit, r.confidence, _to_box(r.piece.box), r.doubt or None, r.point, r.machine)
+    answers = [DigitAnswer(r.digit, r.piece.place, r.confidence, _to_box(r.piece.box), r.doubt or None,
+                           r.point, r.machine)
                for r in readings]
-    return LineAnswer(text, answers)
+    return LineAnswer(readings[0].piece.line, text, answers)
 
 # %% ../../nbs/runs/answers.ipynb #af9ddc47
 def answer_page(
@@ -181,7 +185,7 @@ def answer_page(
 )->PictureAnswer:
     "A page that was read as an answer."
     others = [InkAnswer(piece.reason, _to_box(piece.box)) for piece in page.others]
-    return PictureAnswer(str(file), [_answer_line(line) for line in page.lines], others)
+    return PictureAnswer(str(file), page.kind, [_answer_line(line) for line in page.lines], others)
 
 # %% ../../nbs/runs/answers.ipynb #8d1f4d80
 def answer_number(

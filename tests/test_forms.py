@@ -1,0 +1,213 @@
+"""Boxes and tables on pages full of print: found, read row by row, also turned and photographed; PDFs of them, also hostile ones."""
+import csv
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from digit_recognizer.core.files import InputError
+from digit_recognizer.data import load_digits
+from digit_recognizer.images import read as reading
+from digit_recognizer.images.forms import find_form
+from digit_recognizer.images.read import open_picture, page_names, read_files, read_picture
+from digit_recognizer.runs.export import small_model
+from digit_recognizer.runs.folder import pretrained_run
+
+
+@pytest.fixture(scope="module")
+def model():
+    return small_model(pretrained_run())
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_digits()
+
+
+@pytest.fixture
+def generated(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    import forms
+    return forms
+
+
+@pytest.fixture
+def sheets(root):
+    folder = root.parent / "shared" / "data" / "forms"
+    if not folder.is_dir():
+        pytest.skip("../shared/data/forms is not here")
+    pytest.importorskip("pypdfium2")
+    with open(folder / "sheets.csv", encoding="utf-8") as file:
+        return folder / "sheets.pdf", [row["id"] for row in csv.DictReader(file)]
+
+
+def print_page(wide=1240, high=1754):
+    page = Image.new("L", (wide, high), 255)
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(24)
+    for y in range(90, high - 90, 34):
+        draw.text((100, y), "Lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod tempor", 0, font)
+    return page
+
+
+@pytest.mark.parametrize("style", range(5))
+@pytest.mark.parametrize("photo", [False, True])
+def test_generated_styles(generated, digits, model, style, photo):
+    numbers = [style + 5 * k for k in ((3, 7) if photo else (0, 2))]
+    forms = [generated.draw_form(number, digits) for number in numbers]
+    rows = [generated.compare(form, read_picture(form.picture, model)) for form in forms]
+    assert {form.style for form in forms} == {generated.STYLES[style]} and all(form.photo == photo for form in forms)
+    assert sum(row["found"] for row in rows) >= 0.9 * sum(row["cells"] for row in rows)
+    assert sum(row["right"] for row in rows) >= 0.9 * sum(row["digits"] for row in rows)
+    assert sum(row["extra"] for row in rows) <= 1
+
+
+def test_real_sheets(sheets, model):
+    file, ids = sheets
+    pages, errors = read_files([file], model)
+    assert not errors and [page.name for page in pages] == [f"sheets.pdf page {n}" for n in range(1, 12)]
+    assert all(page.kind == "boxes" and {r.piece.line for r in page.readings} == {1} for page in pages.values())
+    assert [[r.piece.place for r in page.readings] for page in pages.values()] == [list(range(1, 10))] * 11
+    assert sum(str(page) == true for page, true in zip(pages.values(), ids)) >= 10
+
+
+@pytest.mark.parametrize("turn, scale", [(-14, 1), (9, 0.67), (4, 0.5)])
+def test_real_sheets_turned(sheets, model, turn, scale):
+    import pypdfium2
+    with pypdfium2.PdfDocument(sheets[0]) as document:
+        for n in (0, 3, 7):
+            page = document[n].render(scale=300 / 72 * scale, grayscale=True).to_pil()
+            found = read_picture(page.rotate(turn, Image.Resampling.BICUBIC, expand=True, fillcolor=255), model)
+            assert found.kind == "boxes" and str(found) == sheets[1][n]
+
+
+def test_a_page_of_print_ends_in_one_error(model):
+    with pytest.raises(InputError, match="separate pieces.*boxes were not found"):
+        read_picture(print_page(), model)
+
+
+def test_blank_boxes_are_said(model):
+    page = print_page()
+    draw = ImageDraw.Draw(page)
+    draw.rectangle([90, 600, 1100, 800], fill=255)
+    for n in range(6):
+        draw.rectangle([200 + 80 * n, 650, 280 + 80 * n, 750], outline=0, width=3)
+    assert len(find_form(page).pieces) == 6
+    with pytest.raises(InputError, match="6 boxes, no digit in them"):
+        read_picture(page, model)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 3), (5, 900), (900, 3), (40, 40)])
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_any_picture_is_survived(shape, level):
+    rng = np.random.default_rng(0)
+    assert find_form(np.full(shape, level, np.uint8)) is None
+    assert find_form(rng.integers(0, 256, shape).astype(np.uint8)) is None
+
+
+# PDF
+
+def write_pdf(path, pages=1, size=(200, 200), content=b""):
+    "A PDF of empty pages, made by hand."
+    kids = b" ".join(b"%d 0 R" % (n + 4) for n in range(pages))
+    bodies = [b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, pages),
+              b"<</Length %d>>stream\n%s\nendstream" % (len(content), content)]
+    bodies += [b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 %d %d]/Contents 3 0 R>>" % size] * pages
+    out, places = bytearray(b"%PDF-1.4\n"), []
+    for n, body in enumerate(bodies, 1):
+        places.append(len(out))
+        out += b"%d 0 obj%s\nendobj\n" % (n, body)
+    start = len(out)
+    out += b"xref\n0 %d\n0000000000 65535 f \n" % (len(places) + 1) + b"".join(b"%010d 00000 n \n" % place for place in places)
+    out += b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (len(places) + 1, start)
+    path.write_bytes(out)
+    return path
+
+
+def pdf_of(path, pictures):
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], resolution=150)
+    return path
+
+
+def test_pdf_pages_have_names_everywhere(tmp_path, generated, digits, model):
+    pytest.importorskip("pypdfium2")
+    form = generated.draw_form(2, digits).picture
+    file = pdf_of(tmp_path / "stack.pdf", [form, print_page(), form])
+    pages, errors = read_files([file], model, tmp_path / "out")
+    assert [path.name for path in pages] == ["stack.pdf page 1", "stack.pdf page 3"]
+    assert len(errors) == 1 and str(errors[0]).startswith(f"{file} page 2: ")
+    assert sorted(os.listdir(tmp_path / "out")) == ["stack-page-1-read.png", "stack-page-3-read.png"]
+    assert len({str(page) for page in pages.values()}) == 1
+    told = subprocess.run([sys.executable, "-m", "digit_recognizer", "read", file, "--csv", tmp_path / "out.csv", "--quiet"],
+                          capture_output=True, text=True, encoding="utf-8")
+    assert told.returncode == 2 and f"{file} page 3: " in told.stdout and "in a table" in told.stdout
+    assert told.stderr.count("error: ") == 1
+    with open(tmp_path / "out.csv", encoding="utf-8") as out:
+        assert {row["file"] for row in csv.DictReader(out)} == {f"{file} page 1", f"{file} page 3"}
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("damaged", b"%PDF-1.7\n" + b"\xff" * 999, "a damaged PDF"), ("cut", None, "a damaged PDF|nothing stands out|blank"),
+    ("nothing", b"%PDF-", "a damaged PDF")])
+def test_hostile_pdfs_end_in_one_line(tmp_path, model, name, content, message):
+    pytest.importorskip("pypdfium2")
+    file = tmp_path / f"{name}.pdf"
+    if content is None:
+        content = write_pdf(file, 3).read_bytes()[:60]
+    file.write_bytes(content)
+    pages, errors = read_files([file], model)
+    assert not pages and len(errors) == 1
+    assert str(errors[0]).startswith(str(file)) and "\n" not in str(errors[0])
+    with pytest.raises(InputError, match=message):
+        raise errors[0]
+
+
+def test_absurd_pages_are_drawn_small(tmp_path, monkeypatch):
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    monkeypatch.setattr(reading, "PDF_PIXELS", 1_000_000)
+    with pypdfium2.PdfDocument(write_pdf(tmp_path / "a.pdf", 1, (14_000, 14_000))) as document:
+        assert reading._draw_pdf_page(document, 0).size == (1000, 1000)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="asks the system for the memory by resource")
+def test_long_pdf_needs_constant_memory(tmp_path):
+    pytest.importorskip("pypdfium2")
+    import resource
+    file = write_pdf(tmp_path / "long.pdf", 10_000, (72, 72))
+    names, seen = page_names(file), 0
+    assert len(names) == 10_000
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _, load in reading._open_pages(file, names):
+        seen += load().size[0] == 300
+        if seen == 2_000:
+            break
+    assert seen == 2_000 and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000 * (1024 if sys.platform == "darwin" else 1)
+
+
+@pytest.mark.parametrize("package, extra, start", [("pypdfium2", "pdf", b"%PDF-1.7"), ("pillow_heif", "heic", b"\0\0\0\x18ftypheic")])
+def test_without_the_extra_the_command_is_named(tmp_path, monkeypatch, model, package, extra, start):
+    import importlib.util
+    real = importlib.util.find_spec
+    def hidden(name, *rest): return None if name == package else real(name, *rest)
+    monkeypatch.setattr("digit_recognizer.core.files.find_spec", hidden)
+    monkeypatch.setattr(reading, "find_spec", hidden)
+    file = tmp_path / f"a.{extra}"
+    file.write_bytes(start + bytes(99))
+    pages, errors = read_files([file], model)
+    assert not pages and len(errors) == 1
+    assert f"needs {package}; install it with: pip install" in str(errors[0])
+
+
+def test_heic_is_read(tmp_path, root, model):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    sheet = Image.open(root / "nbs/samples/sheet.png").convert("RGB")
+    try:
+        pillow_heif.from_pillow(sheet).save(tmp_path / "sheet.heic", quality=90)
+    except Exception as e:
+        pytest.skip(f"this pillow-heif cannot write: {e}")
+    assert str(read_picture(open_picture(tmp_path / "sheet.heic"), model)).split() == (root / "nbs/samples/sheet.txt").read_text().split()
+    (tmp_path / "half.heic").write_bytes((tmp_path / "sheet.heic").read_bytes()[:500])
+    with pytest.raises(InputError, match="a damaged picture"):
+        open_picture(tmp_path / "half.heic")
