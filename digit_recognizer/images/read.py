@@ -417,7 +417,8 @@ def page_names(
     "The names of a file's pictures; a PDF that cannot be opened has its own name alone."
     try:
         if not re.match(PDF_START, _first_bytes(path)): return [path]
-        with closing(_open_pdf(path)) as document: return [Path(f'{path} page {n+1}') for n in range(len(document))]
+        with closing(_open_pdf(path)) as document: n = len(document)
+        return [Path(f'{path} page {k}') for k in range(1, n+1)]
     except (InputError, OSError): return [path]
 
 # %% ../../nbs/images/read.ipynb #bb3040f2

@@ -155,8 +155,8 @@ def _answer_line(
 )->LineAnswer:
     "A line of digits as an answer."
     text = ''.join(f"{r.digit}{'.'*r.point}" for r in readings)
-    answers = [DigitAnswer(r.digit, r.piece.place, r.confidence, _to_box(r.piece.box), r.doubt or None, r.point)
-               for r in readings]
+    answers = [DigitAnswer(r.digit, r.piece.place, r.confidence, _to_box(r.piece.box), r.doubt or None,
+                           r.point) for r in readings]
     return LineAnswer(readings[0].piece.line, text, answers)
 
 # %% ../../nbs/runs/answers.ipynb #af9ddc47
