@@ -29,8 +29,8 @@ import numpy as np
 from ..core.cards import box_picture, card
 from ..core.console import safe_cell
 from ..core.docments import add_docments
-from ..core.files import (InputError, atomic_write, check_file, check_new_file, install_command,
-                                         require_extra)
+from ..core.files import (InputError, atomic_write, check_file, check_new_file,
+                                         install_command, require_extra)
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
 from .forms import find_form
