@@ -752,7 +752,8 @@ def _without_print(
     "Leave out the blocks of cells in which most of the ink cannot be a digit, or does not keep to its cell."
     numbers = _block_numbers(rows)
     filled = [p for p in pieces if p.reason!=BLANK]
-    wrong = [[bool(p.reason or p.doubt) for p in filled if numbers[p.line-1]==k] for k in range(numbers.max()+1)]
+    wrong = [[bool(p.reason or p.doubt) for p in filled if numbers[p.line-1]==k]
+             for k in range(numbers.max()+1)]
     bad = {k for k, some in enumerate(wrong) if some and np.mean(some)>=.5}
     kept = [i for i in range(len(rows)) if numbers[i] not in bad]
     new = {i+1: n for n, i in enumerate(kept, 1)}

@@ -30,8 +30,8 @@ import numpy as np
 from ..core.cards import box_picture, card
 from ..core.console import safe_cell
 from ..core.docments import add_docments
-from ..core.files import (InputError, atomic_write, check_file, check_new_file, install_command,
-                                         require_extra)
+from ..core.files import (InputError, atomic_write, check_file, check_new_file,
+                                         install_command, require_extra)
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
 from .forms import find_form
@@ -420,7 +420,8 @@ def page_names(
     "The names of a file's pictures; a PDF that cannot be opened has its own name alone."
     try:
         if not re.match(PDF_START, _first_bytes(path)): return [path]
-        with closing(_open_pdf(path)) as document: return [Path(f'{path} page {n+1}') for n in range(len(document))]
+        with closing(_open_pdf(path)) as document: n = len(document)
+        return [Path(f'{path} page {k}') for k in range(1, n+1)]
     except (InputError, OSError): return [path]
 
 # %% ../../nbs/images/read.ipynb #bb3040f2
