@@ -29,6 +29,7 @@ from ..core.files import InputError, atomic_write, check_file, check_new_file
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
 from .pieces import POINT, Piece, find_pieces, reduce_picture
+from .touching import part_pieces
 
 # %% ../../nbs/images/read.ipynb #195dd895
 KINDS = {'PNG': ('.png',), 'JPEG': ('.jpg', '.jpeg'), 'TIFF': ('.tif', '.tiff'),
@@ -207,12 +208,14 @@ def _predict_pieces(
 def read_picture(
     picture, # Pillow image or array, as `to_grey` takes it
     model,   # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
+    rejector=None, # has `scores` and a `threshold`: refuses what is not one digit
 )->Page:
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
-    pieces = find_pieces(picture)
+    pieces = part_pieces(find_pieces(picture), model, rejector, SURE_CONFIDENCE)
     _check_any_digit(pieces)
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     proba = _predict_pieces(np.stack([p.img for p in good]), model)
+    proba = np.stack([row if p.proba is None else p.proba for p, row in zip(good, proba)])
     bounds = [DOUBT_CONFIDENCE if p.doubt else 1. for p in good]
     readings = [Reading(int(row.argmax()), min(float(row.max()), bound), p, point, row)
                 for row, bound, p, point in zip(proba, bounds, good, points)]
