@@ -28,6 +28,7 @@ from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file, check_new_file
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
+from .marks import line_numbers, mark_slashes
 from .pieces import POINT, Piece, find_pieces, reduce_picture
 from .touching import part_pieces
 
@@ -156,16 +157,23 @@ class Page:
         "How many digits are doubtful, and why."
         return dict(Counter(r.doubt for r in self.readings if r.doubt))
 
+    @property
+    def numbers(self)->list: # of lists of `Number`
+        "The numbers of each line, with their marks."
+        spaced = self.kind!='boxes'
+        return [line_numbers(line, [p for p in self.others if p.line==line[0].piece.line], spaced)
+                for line in self.lines]
+
     def __str__(self):
-        return '\n'.join(''.join(f"{r.digit}{'.'*r.point}" for r in line) for line in self.lines)
+        return '\n'.join(' '.join(n.text for n in line) for line in self.numbers)
 
     def __repr__(self):
         n, doubtful, other = len(self.readings), sum(self.doubts.values()), len(self.others)
         return f"Page({n} digits, {doubtful} in doubt, {other} other pieces of ink)"
 
     def _repr_html_(self):
-        facts:dict = {f'line {i}': ' '.join(f"{r.digit}{'?'*bool(r.doubt)}{'.'*r.point}" for r in line)
-                      for i, line in enumerate(self.lines[:50], 1)}
+        facts:dict = {f'line {i}': ' '.join(f"{n.text}{'?'*bool(n.doubt)}" for n in line)
+                      for i, line in enumerate(self.numbers[:50], 1)}
         facts |= {'in doubt': ', '.join(f'{n} {why}' for why, n in self.doubts.items()) or 'none',
                   'other ink': len(self.others)}
         boxes, digits = [r.piece.box for r in self.readings], [r.digit for r in self.readings]
@@ -211,7 +219,7 @@ def read_picture(
     rejector=None, # has `scores` and a `threshold`: refuses what is not one digit
 )->Page:
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
-    pieces = part_pieces(find_pieces(picture), model, rejector, SURE_CONFIDENCE)
+    pieces = mark_slashes(part_pieces(find_pieces(picture), model, rejector, SURE_CONFIDENCE))
     _check_any_digit(pieces)
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     proba = _predict_pieces(np.stack([p.img for p in good]), model)
@@ -377,7 +385,8 @@ def read_files(
 # %% ../../nbs/images/read.ipynb #5e73c135
 READING_COLUMNS = ('file', 'line', 'place', 'digit', 'confidence', 'left', 'top', 'right', 'bottom',
                    'doubt', # why the answer is a doubt; empty for a sure one
-                   'point') # 1 where a decimal point or comma follows; else empty
+                   'point', # 1 where a decimal point or comma follows; else empty
+                   'number') # the text of the number that the digit belongs to, with its marks
 
 # %% ../../nbs/images/read.ipynb #3c6a1a47
 def write_readings(
@@ -390,7 +399,8 @@ def write_readings(
         out.writerow(READING_COLUMNS)
         for name, page in pages.items():
             out.writerows([safe_cell(name), r.piece.line, r.piece.place, r.digit, f'{r.confidence:.4f}',
-                           *r.piece.box, r.doubt, 1 if r.point else ''] for r in page.readings)
+                           *r.piece.box, r.doubt, 1 if r.point else '', number.text]
+                          for line in page.numbers for number in line for r in number.readings)
     return Path(path)
 
 # %% ../../nbs/images/read.ipynb #75369474
