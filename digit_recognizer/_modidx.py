@@ -1848,6 +1848,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'digit_recognizer/runs/answers.py'),
                                                'digit_recognizer.runs.answers.LineAnswer': ( 'nbs/runs/answers.html#lineanswer',
                                                                                              'digit_recognizer/runs/answers.py'),
+                                               'digit_recognizer.runs.answers.NumberAnswer': ( 'nbs/runs/answers.html#numberanswer',
+                                                                                               'digit_recognizer/runs/answers.py'),
                                                'digit_recognizer.runs.answers.PictureAnswer': ( 'nbs/runs/answers.html#pictureanswer',
                                                                                                 'digit_recognizer/runs/answers.py'),
                                                'digit_recognizer.runs.answers.PredictAnswer': ( 'nbs/runs/answers.html#predictanswer',
