@@ -1586,6 +1586,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'digit_recognizer/images/pieces.py'),
                                                 'digit_recognizer.images.pieces._join_bars': ( 'nbs/images/pieces.html#_join_bars',
                                                                                                'digit_recognizer/images/pieces.py'),
+                                                'digit_recognizer.images.pieces._join_small': ( 'nbs/images/pieces.html#_join_small',
+                                                                                                'digit_recognizer/images/pieces.py'),
                                                 'digit_recognizer.images.pieces._large_components': ( 'nbs/images/pieces.html#_large_components',
                                                                                                       'digit_recognizer/images/pieces.py'),
                                                 'digit_recognizer.images.pieces._loose_bars': ( 'nbs/images/pieces.html#_loose_bars',

@@ -7,23 +7,23 @@ __all__ = ['THIN', 'LEANING', 'STEEP', 'HIGHER', 'HARDLY', 'SLASH', 'UNSURE_SLAS
            'UNSURE_MARK', 'GAP', 'FAR_GAP', 'LONGER', 'stroke_axes', 'mark_slashes', 'read_point', 'Number',
            'line_numbers']
 
-# %% ../../nbs/images/marks.ipynb #9360ca9d
+# %% ../../nbs/images/marks.ipynb #791e9ad1
 from dataclasses import dataclass, replace
 
-# %% ../../nbs/images/marks.ipynb #a6f7e1e9
+# %% ../../nbs/images/marks.ipynb #ef8ceaf9
 import numpy as np
 
-# %% ../../nbs/images/marks.ipynb #9abcf3d9
+# %% ../../nbs/images/marks.ipynb #f6fd5011
 from ..core.docments import add_docments
 from .pieces import DASH, POINT, Piece
 
-# %% ../../nbs/images/marks.ipynb #7bb2c7c4
+# %% ../../nbs/images/marks.ipynb #bd3b736f
 THIN = .2             # width of a stroke as share of its length (standard deviations), at most
 LEANING, STEEP = 8, 39 # degrees from upright: a slash leans; a 1 seldom leans so far
 HIGHER, HARDLY = 1.2, 1.08 # height of a slash as share of the highest digit; where the doubt begins
 SLASH, UNSURE_SLASH = 'a slash', 'a 1 or a slash?'
 
-# %% ../../nbs/images/marks.ipynb #970fd7d8
+# %% ../../nbs/images/marks.ipynb #6089bb7c
 def stroke_axes(
     img:np.ndarray, # uint8 (28, 28)
 )->tuple[float, float]: # width as share of length; degrees from upright, above 0 to the right
@@ -34,7 +34,7 @@ def stroke_axes(
     up, right = axes[:, 1]*(-1 if axes[0, 1]>0 else 1)
     return float(np.sqrt(max(values[0], 0)/values[1])), float(np.degrees(np.arctan2(right, -up)))
 
-# %% ../../nbs/images/marks.ipynb #8f65d227
+# %% ../../nbs/images/marks.ipynb #d3614a84
 def _neighbours(
     pieces:list[Piece], # in reading order
 )->list: # of lists of two pieces, for each piece; empty at the end of a line or beside a mark
@@ -43,28 +43,29 @@ def _neighbours(
     return [[a, b] if a and b and a.line==p.line==b.line and not a.reason and not b.reason else []
             for a, p, b in around]
 
-# %% ../../nbs/images/marks.ipynb #60af12e9
+# %% ../../nbs/images/marks.ipynb #5fef9b0d
 def mark_slashes(
     pieces:list[Piece], # in reading order
 )->list[Piece]: # as many
     "Give slashes between digits their reason, and what can be one or a 1 its doubt."
     strokes = [(*stroke_axes(p.img), p.box[3]-p.box[1]) for p in pieces]
     slender = [not p.reason and thin<THIN and tilt>LEANING for p, (thin, tilt, _) in zip(pieces, strokes)]
-    def highest(line:int)->int:
-        return max((h for p, (*_, h), s in zip(pieces, strokes, slender) if p.line==line and not p.reason and not s), default=0)
+    highest:dict = {} # of the other digits of each line
+    for p, (*_, high), stroke in zip(pieces, strokes, slender):
+        if not p.reason and not stroke: highest[p.line] = max(high, highest.get(p.line, 0))
     found = []
     for p, (_, tilt, high), sides, stroke in zip(pieces, strokes, _neighbours(pieces), slender):
-        others = highest(p.line) if stroke and sides else 0
+        others = highest.get(p.line) if stroke and sides else 0
         if not others: found.append(p)
         elif high>=HIGHER*others: found.append(replace(p, reason=SLASH, doubt=''))
         else: found.append(replace(p, doubt=p.doubt or UNSURE_SLASH*(tilt>STEEP or high>HARDLY*others)))
     return found
 
-# %% ../../nbs/images/marks.ipynb #89733c58
+# %% ../../nbs/images/marks.ipynb #495005f8
 UNSURE_POINT, UNSURE_MINUS = 'a point or a comma?', 'a minus or a dash?'
 CLEAR_MARK, UNSURE_MARK = .99, .5 # certainty of a mark
 
-# %% ../../nbs/images/marks.ipynb #c5c110e2
+# %% ../../nbs/images/marks.ipynb #d55b6e10
 def read_point(
     piece:Piece, # with the reason `POINT`
 )->tuple[str, str]: # '.' or ','; why it is a doubt, or ''
@@ -75,11 +76,11 @@ def read_point(
     if ratio>=1.6 or ratio>=.8 and full<.5: return ',', ''
     return '.', '' if .7<=ratio<=1.4 and full>=.6 else UNSURE_POINT
 
-# %% ../../nbs/images/marks.ipynb #6f262c56
+# %% ../../nbs/images/marks.ipynb #db4d4dd2
 GAP, FAR_GAP = .8, 3. # between numbers, as share of a digit's height: if others are closer; in any case
 LONGER = 1.7          # from middle to middle, as share of the usual way
 
-# %% ../../nbs/images/marks.ipynb #3b0fbe5c
+# %% ../../nbs/images/marks.ipynb #b1272025
 @dataclass(frozen=True)
 class Number:
     "A number of a line."
@@ -88,7 +89,7 @@ class Number:
     readings:list    # of Reading, its digits
     doubt:str=''     # why it is a doubt, or ''
 
-# %% ../../nbs/images/marks.ipynb #881675fa
+# %% ../../nbs/images/marks.ipynb #8a755f3e
 def _gap(
     a:Piece, # on the left
     b:Piece, # on the right
@@ -96,7 +97,7 @@ def _gap(
     "What lies between two pieces."
     return b.box[0]-a.box[2]
 
-# %% ../../nbs/images/marks.ipynb #4ef0353b
+# %% ../../nbs/images/marks.ipynb #6c2d5922
 def _read_between(
     marks:list[Piece], # between two digits that belong together
 )->tuple[str, str]: # the mark or ''; why it is a doubt, or ''
@@ -105,7 +106,7 @@ def _read_between(
     if marks[0].reason==SLASH: return '/', ''
     return read_point(marks[0]) if marks[0].reason==POINT else ('', '')
 
-# %% ../../nbs/images/marks.ipynb #039761af
+# %% ../../nbs/images/marks.ipynb #3d6c58af
 def _divide(
     digits:list[Piece], # of a line, from left to right
     between:list,       # lists of marks, for each digit but the first those before it
@@ -120,7 +121,7 @@ def _divide(
         return _gap(a, b)>FAR_GAP*high or _gap(a, b)>GAP*high and way>LONGER*usual
     return [divides(*some) for some in zip(digits, digits[1:], ways, between)]
 
-# %% ../../nbs/images/marks.ipynb #4dc95a45
+# %% ../../nbs/images/marks.ipynb #24e9d40b
 def _read_minus(
     marks:list[Piece], # before a digit, from left to right
     before:Piece|None, # the digit before them
@@ -134,7 +135,7 @@ def _read_minus(
     if double or not .25<height<.8 or not 0<=_gap(dash, digit)<=high: return '', ''
     return '-', UNSURE_MINUS if before is not None and _gap(before, dash)<.8*high else ''
 
-# %% ../../nbs/images/marks.ipynb #3ea1023a
+# %% ../../nbs/images/marks.ipynb #b974c5a0
 def _make_number(
     readings:list, # its digits
     marks:list,    # before each digit: its text and why it is a doubt
@@ -146,7 +147,7 @@ def _make_number(
     return Number(text, float(np.prod([r.confidence for r in readings]+sure)), readings,
                   next((doubt for doubt in doubts if doubt), ''))
 
-# %% ../../nbs/images/marks.ipynb #ffa4219f
+# %% ../../nbs/images/marks.ipynb #189c9442
 def line_numbers(
     readings:list,      # of Reading, the digits of a line
     others:list[Piece], # its marks
@@ -165,5 +166,5 @@ def line_numbers(
             numbers[-1][1].append(_read_between(marks[i]))
     return [_make_number(*parts) for parts in numbers]
 
-# %% ../../nbs/images/marks.ipynb #a96d097c
+# %% ../../nbs/images/marks.ipynb #4d878403
 add_docments(__name__)
