@@ -13,7 +13,7 @@ from digit_recognizer.images.normalise import fit_ink
 from digit_recognizer.images.pieces import find_pieces
 from digit_recognizer.images.read import open_picture, read_picture, write_readings
 from digit_recognizer.images.touching import (
-    MOST_SEAMS, PARTED, ROWS, find_seams, join_digits, part_inks, place_proba, row_sums, scale_ink
+    MOST_SEAMS, PARTED, ROWS, find_seams, join_digits, part_inks, place_proba, row_sums
 )
 from digit_recognizer.runs.export import fastest_model
 from digit_recognizer.runs.folder import pretrained_run

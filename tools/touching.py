@@ -49,7 +49,6 @@ def layers(imgs, seed, press, shape):
     found = []
     for n in range(1, len(imgs)+1):
         ink = join_digits(imgs[:n], np.random.default_rng(seed), press)
-        before = found[-1] if found else np.zeros_like(ink)
         here = np.zeros(shape, np.uint8)
         here[:, :ink.shape[1]] = ink
         found.append(here if not len(found) else np.where(here>np.maximum.reduce(found), here, 0))
