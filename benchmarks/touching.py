@@ -26,7 +26,7 @@ from digit_recognizer.runs.folder import pretrained_run
 from results import command, environment, result_file, write_result
 
 KINDS = {"pairs": (2, 0), "triples": (3, 0), "fours": (4, 0), "pressed pairs": (2, 1), "pressed triples": (3, 1)}
-EACH = 500  # numbers of each kind
+EACH = 250  # numbers of each kind
 
 
 def paper(ink):

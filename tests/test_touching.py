@@ -165,7 +165,7 @@ def test_marks_belong_to_their_number(digits, model, text, marks, expected, tmp_
 
 @pytest.mark.parametrize("text, marks, doubt", [
     ("27", [("ellipse", (122, 104, 138, 113))], UNSURE_POINT),
-    ("27 49", [("line", (240, 112, 292, 54))], UNSURE_SLASH),
+    ("27 49", [("line", (240, 108, 290, 58))], UNSURE_SLASH),
     ("27 49", [("rectangle", (232, 82, 286, 89))], UNSURE_MINUS),
 ])
 def test_an_unclear_mark_is_a_doubt(digits, model, text, marks, doubt):

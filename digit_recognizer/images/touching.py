@@ -8,15 +8,15 @@ __all__ = ['JITTER', 'DEEP', 'ROWS', 'LEAN', 'THROUGH', 'NEAR', 'FAR', 'DEAREST'
            'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features', 'score_segments', 'row_sums',
            'Parting', 'place_proba', 'choose_digits', 'part_inks', 'part_pieces']
 
-# %% ../../nbs/images/touching.ipynb #9edb4713
+# %% ../../nbs/images/touching.ipynb #7e5314dc
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 
-# %% ../../nbs/images/touching.ipynb #2b4421fa
+# %% ../../nbs/images/touching.ipynb #16f194ea
 import numpy as np
 
-# %% ../../nbs/images/touching.ipynb #4ee50d36
+# %% ../../nbs/images/touching.ipynb #4a940390
 from ..core.docments import add_docments
 from ..core.files import InputError
 from ..core.network import compute
@@ -26,11 +26,11 @@ from .normalise import fit_ink, resize
 from .paper import INK_LEVEL
 from .pieces import LINE, WIDE, Piece
 
-# %% ../../nbs/images/touching.ipynb #0f2f15ea
+# %% ../../nbs/images/touching.ipynb #83cf43ea
 JITTER = 2 # pixels of 28 that a digit is moved up or down, at most
 DEEP = 4   # pixels of 28 by which the boxes of two digits overlap, at most
 
-# %% ../../nbs/images/touching.ipynb #0db914a9
+# %% ../../nbs/images/touching.ipynb #34574315
 def _place_until_touch(
     page:np.ndarray, # uint8 (h, w), the digits so far; the digit is drawn into it
     digit:np.ndarray, # uint8 (28, w), without empty columns
@@ -47,7 +47,7 @@ def _place_until_touch(
     np.maximum(here, digit, out=here)
     return left
 
-# %% ../../nbs/images/touching.ipynb #31f44351
+# %% ../../nbs/images/touching.ipynb #fdf0bebd
 def join_digits(
     imgs:np.ndarray,         # digits of MNIST, uint8 (n, 28, 28)
     rng:np.random.Generator, # moves the digits up and down
@@ -63,11 +63,11 @@ def join_digits(
         edge = max(edge, left+digit.shape[1])
     return page[:, :edge] if label(page>=INK_LEVEL, np.ones((3, 3)))[1]==1 else None
 
-# %% ../../nbs/images/touching.ipynb #28268f3c
+# %% ../../nbs/images/touching.ipynb #e6ed4c73
 ROWS = 40   # of the scaled ink
 LEAN = .08  # what a step to the side costs, in pixels of ink
 
-# %% ../../nbs/images/touching.ipynb #6170a60b
+# %% ../../nbs/images/touching.ipynb #6b00fa7e
 def scale_ink(
     ink:np.ndarray, # uint8 (h, w), 255 where it is darkest
 )->np.ndarray: # float64 (ROWS, w), 0 to 1
@@ -77,7 +77,7 @@ def scale_ink(
     wide = max(1, round(ink.shape[1]*ROWS/len(ink)))
     return np.clip(resize(ink, (ROWS, wide), 'BOX' if len(ink)>=ROWS else 'BILINEAR')/255, 0, 1)
 
-# %% ../../nbs/images/touching.ipynb #06dcb9a2
+# %% ../../nbs/images/touching.ipynb #87ceb3db
 def _seam_costs(
     cost:np.ndarray, # (h, w), of each pixel
 )->tuple[np.ndarray, np.ndarray]: # (h, w), least sum from the top row to a pixel; step to the row above
@@ -90,7 +90,7 @@ def _seam_costs(
         steps[r] = np.array([0, -1, 1])[ways.argmin(0)]
     return best, steps
 
-# %% ../../nbs/images/touching.ipynb #c24c3f99
+# %% ../../nbs/images/touching.ipynb #bd2573c1
 def _follow(
     steps:np.ndarray, # (h, w), of `_seam_costs`
     cols:np.ndarray,  # columns of the last row, (n,)
@@ -102,13 +102,13 @@ def _follow(
         cols = cols+steps[r, cols]
     return ways
 
-# %% ../../nbs/images/touching.ipynb #57a5686c
+# %% ../../nbs/images/touching.ipynb #3468e6d5
 THROUGH = .2, .4, .6, .8 # rows through which seams are sought, as shares of the height
 NEAR, FAR = 12, 40       # pixels of ink between two seams, at least
 DEAREST = 18             # pixels of ink that a seam crosses, at most
 PER_HEIGHT, MOST_SEAMS = 13, 30 # seams for a width that equals the height; of any piece
 
-# %% ../../nbs/images/touching.ipynb #ee8245da
+# %% ../../nbs/images/touching.ipynb #4783b12d
 def _all_seams(
     a:np.ndarray, # (ROWS, w), 0 to 1
 )->tuple[np.ndarray, np.ndarray]: # columns (n, ROWS); costs (n,)
@@ -121,7 +121,7 @@ def _all_seams(
             for y in rows]
     return np.concatenate(ways), np.concatenate([through[y, cols] for y in rows])
 
-# %% ../../nbs/images/touching.ipynb #d5248f76
+# %% ../../nbs/images/touching.ipynb #922b0d73
 def find_seams(
     a:np.ndarray, # (ROWS, w), 0 to 1
 )->tuple[np.ndarray, np.ndarray]: # columns (n, ROWS), from left to right with both edges; costs (n,)
@@ -139,13 +139,13 @@ def find_seams(
     edges = np.zeros((1, ROWS), int)
     return np.concatenate([edges, seams[kept], edges+wide]), np.r_[0, costs[kept], 0]
 
-# %% ../../nbs/images/touching.ipynb #26d55831
+# %% ../../nbs/images/touching.ipynb #7ce9dd81
 WIDEST = 1.25    # width of a segment, as share of the height of the piece
 SCRAP = .08      # components with a smaller share of a segment's ink are dropped
 LEAST_INK = 40   # pixels of a segment, at least
 LEVEL = .25      # of scaled ink, from which a pixel counts
 
-# %% ../../nbs/images/touching.ipynb #a5546cf7
+# %% ../../nbs/images/touching.ipynb #38b017b7
 @dataclass(frozen=True)
 class Segments:
     "All segments of a piece."
@@ -154,7 +154,7 @@ class Segments:
     measures:np.ndarray # float64 (m, 14)
     boxes:np.ndarray    # left, top, right, bottom in the scaled ink, (m, 4)
 
-# %% ../../nbs/images/touching.ipynb #1ff0a24f
+# %% ../../nbs/images/touching.ipynb #bd7eeda8
 def _drop_scraps(
     ink:np.ndarray, # (ROWS, w), of a segment
 )->tuple[np.ndarray, np.ndarray, list]: # the rest; bool, its pixels; three measures
@@ -169,7 +169,7 @@ def _drop_scraps(
     dark = np.isin(numbers, np.flatnonzero(large)+1)
     return np.where(maximum_filter(dark, 3), ink, 0), dark, facts
 
-# %% ../../nbs/images/touching.ipynb #3de07d6e
+# %% ../../nbs/images/touching.ipynb #1fcabbce
 def _cut_segment(
     ink:np.ndarray,   # (ROWS, w), of a segment
     costs:tuple,      # of the seams on both sides
@@ -185,7 +185,7 @@ def _cut_segment(
                 costs[0]/10, costs[1]/10, *outer, ink.shape[1]/ROWS]
     return fit_ink(np.rint(rest*255).astype(np.uint8)), measures, box
 
-# %% ../../nbs/images/touching.ipynb #6d5f801f
+# %% ../../nbs/images/touching.ipynb #5aa6a748
 def cut_segments(
     a:np.ndarray,     # (ROWS, w), 0 to 1
     seams:np.ndarray, # columns (n, ROWS), as `find_seams` gives them
@@ -203,7 +203,7 @@ def cut_segments(
     ends, imgs, measures, boxes = zip(*found)
     return Segments(np.array(ends), np.stack(imgs), np.array(measures, float), np.array(boxes))
 
-# %% ../../nbs/images/touching.ipynb #55c18b06
+# %% ../../nbs/images/touching.ipynb #4ddcfb59
 @lru_cache(1)
 def _weights()->dict: # name -> float32 array
     "The judge's weights and those of the scores; raises `InputError` for a damaged package."
@@ -214,7 +214,7 @@ def _weights()->dict: # name -> float32 array
     except Exception as e:
         raise InputError(f"{path}: damaged ({type(e).__name__}); install the package again") from None
 
-# %% ../../nbs/images/touching.ipynb #59997fd8
+# %% ../../nbs/images/touching.ipynb #d0319e93
 def _judge_network()->list[dict]: # operations, as `compute` takes them
     "The network that tells whole digits from parts of them and from several."
     w, pool = _weights(), dict(op='pool', size=[2, 2], stride=[2, 2])
@@ -224,7 +224,7 @@ def _judge_network()->list[dict]: # operations, as `compute` takes them
            layer('conv', 2), dict(op='flat'), layer('dense', 3), layer('dense', 4, 'linear')]
     return [o|{'from': [i]} for i, o in enumerate(net)]
 
-# %% ../../nbs/images/touching.ipynb #549adce6
+# %% ../../nbs/images/touching.ipynb #fbe21b2c
 def judge_segments(
     imgs:np.ndarray, # uint8 (n, 28, 28)
 )->np.ndarray: # float32 (n,), logits: above 0 where one digit is likelier
@@ -233,7 +233,7 @@ def judge_segments(
     parts = [compute(net, imgs[i:i+32, ..., None])[:, 0] for i in range(0, len(imgs), 32)]
     return np.clip(np.concatenate([np.zeros(0, np.float32), *parts]), -8, 8)
 
-# %% ../../nbs/images/touching.ipynb #6c1dbcec
+# %% ../../nbs/images/touching.ipynb #adf5035a
 def segment_features(
     segments:Segments, # m of them
     proba:np.ndarray,  # the model's probabilities, (m, 10)
@@ -243,7 +243,7 @@ def segment_features(
     low, top = np.sort(proba, 1)[:, -2:].T
     return np.column_stack([segments.measures, np.log(1.0001-np.minimum(top, 1))/5, top-low, judged])
 
-# %% ../../nbs/images/touching.ipynb #288462e6
+# %% ../../nbs/images/touching.ipynb #492cd916
 def score_segments(
     features:np.ndarray, # (m, 17)
     proba:np.ndarray,    # the model's probabilities, (m, 10)
@@ -254,10 +254,10 @@ def score_segments(
     judged = x@w['direct']+np.tanh(x@w['hidden']+w['hidden_bias'])@w['out']+w['plus']
     return w['reader']*np.log(proba+1e-5)+judged[:, None]
 
-# %% ../../nbs/images/touching.ipynb #abb4a319
+# %% ../../nbs/images/touching.ipynb #662246a3
 MOST_DIGITS = 4 # in a piece
 
-# %% ../../nbs/images/touching.ipynb #3f83a668
+# %% ../../nbs/images/touching.ipynb #e0d435a2
 def _log_sum(
     a:np.ndarray, # logarithms
     axis:int,
@@ -267,7 +267,7 @@ def _log_sum(
     top = np.where(np.isfinite(top), top, 0)
     with np.errstate(divide='ignore'): return np.log(np.exp(a-top).sum(axis))+top.squeeze(axis)
 
-# %% ../../nbs/images/touching.ipynb #36dbfd21
+# %% ../../nbs/images/touching.ipynb #dbe8a91f
 def _square(
     n:int,           # seams
     ends:np.ndarray, # of segments, (m, 2)
@@ -278,7 +278,7 @@ def _square(
     a[ends[:, 0], ends[:, 1]] = v
     return a
 
-# %% ../../nbs/images/touching.ipynb #c17b8b8d
+# %% ../../nbs/images/touching.ipynb #101efa58
 def row_sums(
     steps:list, # (n, n) for each segment of a row, from the left
 )->np.ndarray: # (segments+1, n), logarithms
@@ -287,7 +287,7 @@ def row_sums(
     for a in steps: sums.append(_log_sum(sums[-1][:, None]+a, 0))
     return np.array(sums)
 
-# %% ../../nbs/images/touching.ipynb #d4616481
+# %% ../../nbs/images/touching.ipynb #4eadbfe0
 @dataclass(frozen=True)
 class Parting:
     "The digits of a piece."
@@ -297,7 +297,7 @@ class Parting:
     imgs:np.ndarray   # normalised, uint8 (n, 28, 28)
     boxes:np.ndarray  # left, top, right, bottom as shares of the piece's width and height, (n, 4)
 
-# %% ../../nbs/images/touching.ipynb #bb2c6f7f
+# %% ../../nbs/images/touching.ipynb #a96a179d
 def place_proba(
     ends:np.ndarray,   # of segments, (m, 2)
     scores:np.ndarray, # (m, 10)
@@ -312,7 +312,7 @@ def place_proba(
     places = [_log_sum(scores+(left[k][i]+right[count-1-k][j])[:, None], 0) for k in range(count)]
     return np.exp(np.array(places)-_log_sum(left[1:, -1], 0))
 
-# %% ../../nbs/images/touching.ipynb #ca78a934
+# %% ../../nbs/images/touching.ipynb #9a784cbf
 def _best_row(
     ends:np.ndarray,   # of segments, (m, 2)
     scores:np.ndarray, # (m, 10)
@@ -332,7 +332,7 @@ def _best_row(
         at = ends[path[-1], 0]
     return path[::-1]
 
-# %% ../../nbs/images/touching.ipynb #5cd8449e
+# %% ../../nbs/images/touching.ipynb #5af6ee5c
 def choose_digits(
     segments:Segments,
     scores:np.ndarray, # (m, 10)
@@ -350,7 +350,7 @@ def choose_digits(
     return Parting(tuple(map(int, proba.argmax(1))), chance(proba), proba+(1-proba.sum(1, keepdims=True))/10,
                    segments.imgs[row], segments.boxes[row]/[width, ROWS, width, ROWS])
 
-# %% ../../nbs/images/touching.ipynb #c4ed13ef
+# %% ../../nbs/images/touching.ipynb #75444c27
 def part_inks(
     inks:list, # of pieces: uint8 (h, w), 255 where the ink is darkest
     model,     # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
@@ -364,12 +364,12 @@ def part_inks(
     parts = zip(cut, np.split(proba, stops), np.split(judged, stops))
     return [choose_digits(s, score_segments(segment_features(s, p, j), p)) for s, p, j in parts]
 
-# %% ../../nbs/images/touching.ipynb #72a3a547
+# %% ../../nbs/images/touching.ipynb #4938708c
 PARTED = 'parted from touching digits'
 SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that digits in a row have
 LEAST_CHANCE = .3
 
-# %% ../../nbs/images/touching.ipynb #54138a0d
+# %% ../../nbs/images/touching.ipynb #00222e40
 def _may_be_several(
     piece:Piece,
     least:float,  # height of several digits, in pixels
@@ -383,7 +383,7 @@ def _may_be_several(
     shape = piece.reason==LINE or any(words in piece.reason for words in SEVERAL)
     return shape or not piece.reason and (refused or piece.doubt==WIDE)
 
-# %% ../../nbs/images/touching.ipynb #c2e60a24
+# %% ../../nbs/images/touching.ipynb #5feb5e3d
 def _parted(
     piece:Piece,
     parting:Parting,
@@ -404,7 +404,7 @@ def _parted(
     return [replace(piece, box=tuple(map(int, b)), img=img, reason='', doubt=doubt, ink=None, proba=p)
             for b, img, doubt, p in zip(boxes, parting.imgs, doubts, parting.proba)]
 
-# %% ../../nbs/images/touching.ipynb #1988be36
+# %% ../../nbs/images/touching.ipynb #fd55d056
 def _renumber(
     pieces:list[Piece], # in reading order
 )->list[Piece]:
@@ -413,7 +413,7 @@ def _renumber(
     for p in pieces: counts.setdefault(p.line, []).append(p)
     return [replace(p, place=n) for line in counts.values() for n, p in enumerate(line, 1)]
 
-# %% ../../nbs/images/touching.ipynb #a5065906
+# %% ../../nbs/images/touching.ipynb #851a80f7
 def part_pieces(
     pieces:list[Piece], # of a picture, in reading order
     model,              # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
@@ -432,5 +432,5 @@ def part_pieces(
     return _renumber([q for i, p in enumerate(pieces)
                       for q in (_parted(p, partings[i], sure, rejector) if i in partings else [p])])
 
-# %% ../../nbs/images/touching.ipynb #29ada406
+# %% ../../nbs/images/touching.ipynb #9e5a1472
 add_docments(__name__)
