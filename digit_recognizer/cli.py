@@ -1071,14 +1071,16 @@ def _page_text(
     page:Any,      # images.read.Page
     across:int=14, # digits in a line of text
 )->str:
-    "A page's digits, a confidence under each, in 80 columns; then the doubts."
+    "A page's digits in 80 columns, a confidence under each; numbers with marks; then the doubts."
     rows = []
-    for line in page.lines:
+    for line, numbers in zip(page.lines, page.numbers):
         for start in range(0, len(line), across):
             some = line[start:start+across]
             marks = ('?'*bool(r.doubt)+'.'*r.point for r in some)
             rows.append('   '+''.join(f'{str(r.digit)+mark:>5}' for r, mark in zip(some, marks)))
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
+        if len(numbers)>1 or not numbers[0].text.isdigit():
+            rows.append('   '+', '.join(f'{n.text} ({n.confidence:.2f})' for n in numbers))
     rows += [f'   decided by a person: line {r.piece.line}, place {r.piece.place}: {r.digit}; '
              f'the model: {r.machine}'
              for r in page.readings if r.machine is not None]
@@ -1260,11 +1262,12 @@ def _read(
 )->ReadAnswer:
     """Read handwritten digits in pictures of your own.
 
-    Dark digits on light paper or the other way round, one or many, apart from each other. On a page with
+    Dark digits on light paper or the other way round, one or many; up to four can touch. On a page with
     boxes or a table their cells are read, and nothing else. Each page of a PDF is a picture. Under each
-    digit stands its confidence. A digit marked ? is a doubt: it touches a line or the edge, lies in a
-    shadow, is too wide for one digit, or its confidence is below 0.9. Pictures that cannot be read are
-    listed at the end, and the exit code is then 2.
+    digit stands its confidence, under a line its numbers if they have a point, comma, minus or slash.
+    A digit marked ? is a doubt: it touches a line or the edge, lies in a shadow, is hard to part from
+    others, or its confidence is below 0.9. Pictures that cannot be read are listed at the end, and the
+    exit code is then 2.
 
     What is known of whole numbers (--list, --pattern, --check, --sum) makes each line one number with a
     probability. A number marked ? is for a person."""

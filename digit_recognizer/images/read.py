@@ -35,7 +35,9 @@ from ..core.files import (InputError, atomic_write, check_file, check_new_file,
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
 from .forms import find_form
+from .marks import line_numbers, mark_slashes
 from .pieces import POINT, Piece, find_pieces, reduce_picture
+from .touching import part_pieces
 
 # %% ../../nbs/images/read.ipynb #195dd895
 KINDS = {'PNG': ('.png',), 'JPEG': ('.jpg', '.jpeg'), 'TIFF': ('.tif', '.tiff'),
@@ -188,16 +190,23 @@ class Page:
         "How many digits are doubtful, and why."
         return dict(Counter(r.doubt for r in self.readings if r.doubt))
 
+    @property
+    def numbers(self)->list: # of lists of `NumberText`
+        "The numbers of each line, with their marks."
+        spaced = self.kind!='boxes'
+        return [line_numbers(line, [p for p in self.others if p.line==line[0].piece.line], spaced)
+                for line in self.lines]
+
     def __str__(self):
-        return '\n'.join(''.join(f"{r.digit}{'.'*r.point}" for r in line) for line in self.lines)
+        return '\n'.join(' '.join(n.text for n in line) for line in self.numbers)
 
     def __repr__(self):
         n, doubtful, other = len(self.readings), sum(self.doubts.values()), len(self.others)
         return f"Page({n} digits, {doubtful} in doubt, {other} other pieces of ink)"
 
     def _repr_html_(self):
-        facts:dict = {f'line {i}': ' '.join(f"{r.digit}{'?'*bool(r.doubt)}{'.'*r.point}" for r in line)
-                      for i, line in enumerate(self.lines[:50], 1)}
+        facts:dict = {f'line {i}': ' '.join(f"{n.text}{'?'*bool(n.doubt)}" for n in line)
+                      for i, line in enumerate(self.numbers[:50], 1)}
         facts |= {'in doubt': ', '.join(f'{n} {why}' for why, n in self.doubts.items()) or 'none',
                   'other ink': len(self.others)}
         boxes, digits = [r.piece.box for r in self.readings], [r.digit for r in self.readings]
@@ -253,7 +262,9 @@ def _are_beside(
 
 # %% ../../nbs/images/read.ipynb #a841697f
 def _find_digits(
-    picture, # as `read_picture` takes it
+    picture,  # as `read_picture` takes it
+    model,    # as `read_picture` takes it
+    rejector, # as `read_picture` takes it
 )->tuple[list, str]: # of `Piece`, at least one that can be a digit; what the picture was taken for
     "The cells of boxes or tables, or else the free digits; raises `InputError` without a digit."
     form = find_form(picture)
@@ -261,8 +272,9 @@ def _find_digits(
     if form and filled and form.crowded: return form.pieces, form.kind
     try:
         pieces = find_pieces(picture)
-        _check_any_digit(pieces)
         if form and filled and not _are_beside(pieces, form): return form.pieces, form.kind
+        pieces = mark_slashes(part_pieces(pieces, model, rejector, SURE_CONFIDENCE))
+        _check_any_digit(pieces)
         return pieces, 'free digits'
     except InputError as e:
         if form and filled: return form.pieces, form.kind
@@ -273,11 +285,13 @@ def _find_digits(
 def read_picture(
     picture, # Pillow image or array, as `to_grey` takes it
     model,   # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
+    rejector=None, # has `scores` and a `threshold`: refuses what is not one digit
 )->Page:
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
-    pieces, kind = _find_digits(picture)
+    pieces, kind = _find_digits(picture, model, rejector)
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     proba = _predict_pieces(np.stack([p.img for p in good]), model)
+    proba = np.stack([row if p.proba is None else p.proba for p, row in zip(good, proba)])
     bounds = [DOUBT_CONFIDENCE if p.doubt else 1. for p in good]
     readings = [Reading(int(row.argmax()), min(float(row.max()), bound), p, point, row)
                 for row, bound, p, point in zip(proba, bounds, good, points)]
@@ -519,7 +533,8 @@ def read_files(
 # %% ../../nbs/images/read.ipynb #5e73c135
 READING_COLUMNS = ('file', 'line', 'place', 'digit', 'confidence', 'left', 'top', 'right', 'bottom',
                    'doubt', # why the answer is a doubt; empty for a sure one
-                   'point') # 1 where a decimal point or comma follows; else empty
+                   'point', # 1 where a decimal point or comma follows; else empty
+                   'number') # the text of the number that the digit belongs to, with its marks
 
 # %% ../../nbs/images/read.ipynb #3c6a1a47
 def write_readings(
@@ -532,7 +547,8 @@ def write_readings(
         out.writerow(READING_COLUMNS)
         for name, page in pages.items():
             out.writerows([safe_cell(name), r.piece.line, r.piece.place, r.digit, f'{r.confidence:.4f}',
-                           *r.piece.box, r.doubt, 1 if r.point else ''] for r in page.readings)
+                           *r.piece.box, r.doubt, 1 if r.point else '', number.text]
+                          for line in page.numbers for number in line for r in number.readings)
     return Path(path)
 
 # %% ../../nbs/images/read.ipynb #75369474

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Box', 'ANSWERS', 'Answer', 'ErrorAnswer', 'to_json', 'CheckAnswer', 'FindingAnswer', 'VerifyAnswer', 'CompareAnswer',
-           'answer_compare', 'PredictAnswer', 'DigitAnswer', 'LineAnswer', 'InkAnswer', 'PictureAnswer', 'NumberAnswer',
-           'ReadAnswer', 'answer_page', 'answer_number', 'RunAnswer', 'answer_run', 'BlendAnswer', 'answer_blend',
-           'RankedAnswer', 'RecipeAnswer', 'RunsAnswer', 'answer_ranked']
+           'answer_compare', 'PredictAnswer', 'DigitAnswer', 'NumberTextAnswer', 'LineAnswer', 'InkAnswer',
+           'PictureAnswer', 'NumberAnswer', 'ReadAnswer', 'answer_page', 'answer_number', 'RunAnswer', 'answer_run',
+           'BlendAnswer', 'answer_blend', 'RankedAnswer', 'RecipeAnswer', 'RunsAnswer', 'answer_ranked']
 
 # %% ../../nbs/runs/answers.ipynb #8cab0dd6
 import json
@@ -113,12 +113,20 @@ class DigitAnswer(Struct, frozen=True):
     point:bool # does a decimal point or comma follow?
     machine:int|None # what the model had answered, where a person decided; else null
 
+# %% ../../nbs/runs/answers.ipynb #c2a9860f
+class NumberTextAnswer(Struct, frozen=True):
+    "The text of a number of a line."
+    text:str # its digits, with the point, comma, minus or slash that belongs to it
+    confidence:Share # that all of it is right
+    doubt:str|None # why it is a doubt; null for a sure one
+
 # %% ../../nbs/runs/answers.ipynb #2402e861
 class LineAnswer(Struct, frozen=True):
     "A line of digits; of a form, a row of cells."
     line:int # its number, from 1; rows of blank cells are left out, but counted
-    text:str # the digits, with a point where a decimal point or comma follows
+    text:str # its numbers, with a space between them
     digits:list[DigitAnswer]
+    numbers:list[NumberTextAnswer]
 
 # %% ../../nbs/runs/answers.ipynb #2ac3a180
 class InkAnswer(Struct, frozen=True):
@@ -170,13 +178,13 @@ def _to_box(
 # %% ../../nbs/runs/answers.ipynb #fad2a560
 def _answer_line(
     readings:list, # of Reading, a line of a page
+    numbers:list,  # of Number, those of the line
 )->LineAnswer:
     "A line of digits as an answer."
-    text = ''.join(f"{r.digit}{'.'*r.point}" for r in readings)
     answers = [DigitAnswer(r.digit, r.piece.place, r.confidence, _to_box(r.piece.box), r.doubt or None,
-                           r.point, r.machine)
-               for r in readings]
-    return LineAnswer(readings[0].piece.line, text, answers)
+                           r.point, r.machine) for r in readings]
+    return LineAnswer(readings[0].piece.line, ' '.join(n.text for n in numbers), answers,
+                      [NumberTextAnswer(n.text, n.confidence, n.doubt or None) for n in numbers])
 
 # %% ../../nbs/runs/answers.ipynb #af9ddc47
 def answer_page(
@@ -185,7 +193,7 @@ def answer_page(
 )->PictureAnswer:
     "A page that was read as an answer."
     others = [InkAnswer(piece.reason, _to_box(piece.box)) for piece in page.others]
-    return PictureAnswer(str(file), page.kind, [_answer_line(line) for line in page.lines], others)
+    return PictureAnswer(str(file), page.kind, list(map(_answer_line, page.lines, page.numbers)), others)
 
 # %% ../../nbs/runs/answers.ipynb #8d1f4d80
 def answer_number(

@@ -1,0 +1,97 @@
+"""How well touching digits are parted, and what parting does to single digits; read as pictures, like any other.
+
+    python benchmarks/touching.py            # ten minutes
+    python benchmarks/touching.py --small    # some seconds
+
+Digits that no network here was trained on and no weight fitted on (the held-out ones) are moved together until their strokes
+touch (`join_digits`): ink of 128 and more of one lies on or beside that of the other. Each is moved up or down by at most two
+of MNIST's pixels; "pressed" digits are moved together by one pixel more. Only numbers count whose ink is one component (from
+level 64) and whose boxes overlap by at most 4 pixels. Each is enlarged four times and put on even paper.
+"""
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+
+from digit_recognizer.core.files import InputError
+from digit_recognizer.data import load_embedded
+from digit_recognizer.evaluate import Score
+from digit_recognizer.images.normalise import fit_ink
+from digit_recognizer.images.read import read_picture
+from digit_recognizer.images.touching import join_digits
+from digit_recognizer.runs.export import small_model
+from digit_recognizer.runs.folder import pretrained_run
+from results import command, environment, result_file, write_result
+
+KINDS = {"pairs": (2, 0), "triples": (3, 0), "fours": (4, 0), "pressed pairs": (2, 1), "pressed triples": (3, 1)}
+EACH = 250  # numbers of each kind
+
+
+def paper(ink):
+    "Ink enlarged, dark on even light paper."
+    large = Image.fromarray(ink).resize((4*ink.shape[1], 4*ink.shape[0]), Image.Resampling.BICUBIC)
+    return np.pad(235-np.rint(np.asarray(large)*.8).astype(np.uint8), 40, constant_values=235)
+
+
+def shares(name, truths, pages):
+    "Shares right, sure, and wrong in silence, with 95 % Wilson intervals."
+    texts = ["".join(str(r.digit) for r in page.readings) if page else "" for page in pages]
+    sure = [bool(page) and not page.doubts for page in pages]
+    right, n = [a==b for a, b in zip(texts, truths)], len(truths)
+    counts = {"right": sum(right), "sure": sum(sure), "silent": sum(s and not r for s, r in zip(sure, right)),
+              "one_reading": sum(bool(page) and len(page.readings)==1 for page in pages)}
+    return {"kind": name, "n": n, **{key: {"count": k, "share": k/n, "interval": list(Score(n, n-k).interval())} for key, k in counts.items()}}
+
+
+def read(picture, model, rejector):
+    "The page, or None for a refused picture."
+    try: return read_picture(picture, model, rejector)
+    except InputError: return None
+
+
+def touching(digits, rows, rng, n, count, press):
+    "Numbers of touching digits: their text and picture; and how many were drawn to get them."
+    found, drawn = [], 0
+    while len(found)<n:
+        at, drawn = rng.choice(rows, count), drawn+1
+        ink = join_digits(digits.x_test[at], rng, press)
+        if ink is not None: found.append(("".join(map(str, digits.y_test[at])), paper(ink)))
+    return found, drawn
+
+
+def wide(digits, rows, n):
+    "The widest of some digits."
+    box = {row: np.ptp(np.argwhere(digits.x_test[row]>=64), 0)+1 for row in rows}
+    return sorted(rows, key=lambda row: box[row][0]/box[row][1])[:n]
+
+
+def main(
+    small: Annotated[bool, typer.Option("--small", help="Few numbers, to see that all works.")] = False,
+    out: Annotated[Path, typer.Option(help="The result file.")] = None,
+):
+    out, each = result_file("touching", out, small), 4 if small else EACH
+    digits, rng, model, rejector = load_embedded(), np.random.default_rng(0), small_model(pretrained_run()), shipped_rejector()
+    rows, results = np.arange(len(digits.y_test)), []
+    for name, (count, press) in KINDS.items():
+        found, drawn = touching(digits, rows, rng, each, count, press)
+        texts, pictures = zip(*found)
+        results.append(shares(name, texts, [read(p, model, rejector) for p in pictures])|{"drawn": drawn})
+    some = rng.choice(rows, 10*each, replace=False)
+    for name, at in {"single digits": some[:each], "the widest of ten times as many": wide(digits, some, each)}.items():
+        pages = [read(paper(fit_ink(digits.x_test[row])), model, rejector) for row in at]
+        results.append(shares(name, [str(digits.y_test[row]) for row in at], pages))
+    write_result(out, {"benchmark": "touching", "small": small, "environment": environment(),
+                       "rejector": rejector is not None, "results": results})
+    for r in results: print(f"{r['kind']:>32} {r['n']:>5}", *(f"{key} {r[key]['share']:.1%}" for key in ("right", "sure", "silent")))
+
+
+def shipped_rejector():
+    "The rejector that comes with the package; None where there is none."
+    try: from digit_recognizer.images.rejector import load_rejector
+    except ImportError: return None
+    return load_rejector()
+
+
+if __name__=="__main__": command(main)
