@@ -1101,16 +1101,17 @@ def _read(
 
     Dark digits on light paper or the other way round, one or many, apart from each other. Under each
     digit stands its confidence. A digit marked ? is a doubt: it touches a line or the edge, lies in a
-    shadow, is too wide for one digit, or its confidence is below 0.9. Pictures that cannot be read are
-    listed at the end, and the exit code is then 2."""
+    shadow, is too wide for one digit, looks like no digit, or its confidence is below 0.9. Pictures that
+    cannot be read are listed at the end, and the exit code is then 2."""
     from digit_recognizer.images.read import left_out, list_pictures, read_files, write_readings
+    from digit_recognizer.images.rejector import load_rejector
     from digit_recognizer.runs.export import small_model
     from digit_recognizer.runs.folder import load_run, pretrained_run
     if csv: check_new_file(csv)
     with _as_files(images) as names:
         paths, errors = list_pictures(list(names))
         model = small_model(load_run(run) if run else pretrained_run()) if paths else None
-        found, more = read_files(paths, model, annotate, progress=not quiet)
+        found, more = read_files(paths, model, annotate, not quiet, load_rejector() if paths else None)
     pages = {names.get(str(path), path): page for path, page in found.items()}
     notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)
     for note in notes: say(escape(note), err=True)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'MAX_PIXELS', 'DECODE_ERRORS', 'FOREIGN_KINDS', 'READ_BATCH', 'SURE_CONFIDENCE', 'DOUBT_CONFIDENCE',
-           'PICTURE_SUFFIXES', 'FOREIGN_SUFFIXES', 'READING_COLUMNS', 'open_picture', 'Reading', 'Page', 'read_picture',
-           'annotate', 'left_out', 'list_pictures', 'read_files', 'write_readings']
+           'NOT_A_DIGIT', 'PICTURE_SUFFIXES', 'FOREIGN_SUFFIXES', 'READING_COLUMNS', 'open_picture', 'Reading', 'Page',
+           'read_picture', 'annotate', 'left_out', 'list_pictures', 'read_files', 'write_readings']
 
 # %% ../../nbs/images/read.ipynb #be969b2c
 import csv
@@ -14,7 +14,7 @@ import re
 import struct
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from ..core.files import InputError, atomic_write, check_file, check_new_file
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
 from .pieces import POINT, Piece, find_pieces, reduce_picture
+from .rejector import Rejector
 
 # %% ../../nbs/images/read.ipynb #195dd895
 KINDS = {'PNG': ('.png',), 'JPEG': ('.jpg', '.jpeg'), 'TIFF': ('.tif', '.tiff'),
@@ -203,13 +204,29 @@ def _predict_pieces(
     check_proba(proba)
     return proba
 
+# %% ../../nbs/images/read.ipynb #ce860c8b
+NOT_A_DIGIT = 'not a digit?' # the doubt of a piece that the rejector refuses
+
+# %% ../../nbs/images/read.ipynb #4c23897c
+def _mark_refused(
+    pieces:list[Piece],     # of a picture
+    rejector:Rejector|None, # None marks nothing
+)->list[Piece]: # in the same order
+    "Give a doubt to each piece that looks like no digit, unless it has one already."
+    rows = [i for i, p in enumerate(pieces) if not p.reason]
+    if rejector is None or not rows: return pieces
+    refused = rejector.scores(np.stack([pieces[i].img for i in rows]))>=rejector.threshold
+    marked = {i for i, no in zip(rows, refused) if no and not pieces[i].doubt}
+    return [replace(p, doubt=NOT_A_DIGIT) if i in marked else p for i, p in enumerate(pieces)]
+
 # %% ../../nbs/images/read.ipynb #af9d5d16
 def read_picture(
     picture, # Pillow image or array, as `to_grey` takes it
     model,   # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
+    rejector:Rejector|None=None, # marks pieces that look like no digit; without one, none is marked
 )->Page:
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
-    pieces = find_pieces(picture)
+    pieces = _mark_refused(find_pieces(picture), rejector)
     _check_any_digit(pieces)
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     proba = _predict_pieces(np.stack([p.img for p in good]), model)
@@ -357,6 +374,7 @@ def read_files(
     model,                     # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
     folder:str|Path|None=None, # for annotated copies, each named NAME-read.png; made if it is missing
     progress:bool=False,       # show a progress bar?
+    rejector:Rejector|None=None, # as `read_picture` takes it
 )->tuple[dict, list[InputError]]: # path -> Page; an error for each picture that could not be read
     "Read many pictures; raises `InputError` before the first one if an annotated copy exists."
     targets = _annotated_paths(paths, folder) if folder else {}
@@ -365,7 +383,7 @@ def read_files(
         for path in paths:
             try:
                 picture = open_picture(path)
-                pages[path] = read_picture(picture, model)
+                pages[path] = read_picture(picture, model, rejector)
                 if path in targets: _write_annotated(picture, pages[path], targets[path])
             except Exception as e: errors.append(_explain(path, e))
             bar.update()
