@@ -16,7 +16,7 @@ import numpy as np
 import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tools'))
-from notdigits import curve, draw_lines, draw_many, enlarge, fit, half, joined, redraw, turned, warp
+from notdigits import draw_lines, draw_many, enlarge, fit, half, joined, redraw
 from PIL import Image, ImageDraw
 
 from digit_recognizer.analysis.robustness import ood_images
@@ -24,7 +24,7 @@ from digit_recognizer.core.predict import predict
 from digit_recognizer.core.testing import project_file
 from digit_recognizer.data import load_embedded
 from digit_recognizer.evaluate import Score
-from digit_recognizer.images.normalise import fit_ink, rejection_reason
+from digit_recognizer.images.normalise import rejection_reason
 from digit_recognizer.images.read import SURE_CONFIDENCE
 from digit_recognizer.images.rejector import load_rejector
 from digit_recognizer.runs.export import small_model
@@ -66,20 +66,20 @@ def upright_bars(n, rng):
     return np.stack(rows)
 
 
-def fashion(n):
+def fashion(folder, n):
     "The first test images of Fashion-MNIST; None where it is not installed."
-    found = sorted(FASHION.rglob('t10k-images*')) if FASHION.is_dir() else []
+    found = sorted(folder.rglob('t10k-images*')) if folder.is_dir() else []
     if not found: return None
     data = (gzip.decompress(found[0].read_bytes()) if found[0].suffix=='.gz' else found[0].read_bytes())[16:]
     return np.frombuffer(data, np.uint8).reshape(-1, 28, 28)[:n]
 
 
-def kinds(x, y, n, rng):
+def kinds(x, y, n, rng, folder):
     "Images by (kind, is it one digit?): never trained on, neither their fonts nor their digits nor their ways of drawing."
     with np.load(project_file('nbs/results/rejector/fonts.npz')) as z: fonts = {k: z[k] for k in z.files}
     for name in ('letters, handwriting', 'letters, print', 'symbols, handwriting', 'symbols, print',
                  'look-alikes, handwriting', 'look-alikes, print'): yield name, False, fonts[name][:6*n]
-    for name in ('digits, handwriting', 'digits, handwriting, other pens', 'digits, print'): yield name, True, fonts[name][:6*n]
+    for name in ('digits, handwriting', 'digits, print'): yield name, True, fonts[name][:6*n]
     yield 'scribbles', False, draw_many(lambda: loops(rng), n)
     yield 'box edges', False, draw_many(lambda: form_crop(rng), n)
     yield 'upright bars', False, upright_bars(n//4, rng)
@@ -87,7 +87,7 @@ def kinds(x, y, n, rng):
     yield 'half digits', False, draw_many(lambda: half(long[rng.integers(len(long))], rng), n)
     yield 'two joined digits', False, draw_many(lambda: joined(x, rng, 2, 2), n)
     yield 'three joined digits', False, draw_many(lambda: joined(x, rng, 3, 3), n)
-    if (some := fashion(10*n)) is not None: yield 'Fashion-MNIST', False, some
+    if (some := fashion(folder, 10*n)) is not None: yield 'Fashion-MNIST', False, some
     for name, some in ood_images().items(): yield f'{name} (report)', False, some
     yield 'held-out MNIST', True, x
     yield 'held-out MNIST, hairline', True, redraw(x[:2*n], rng, (.4, .7))
@@ -106,6 +106,7 @@ def row(name, digit, way, accepted):
 def main(
     small: Annotated[bool, typer.Option('--small', help='Few images of each kind, to see that all works.')]=False,
     out: Annotated[Path, typer.Option(help='The result file.')]=None,
+    fashion_mnist: Annotated[Path, typer.Option(help='Where Fashion-MNIST is; left out where it is not.')]=FASHION,
 ):
     out = result_file('rejector', out, small)
     result = begun(out, 'rejector', small, one_machine=False)
@@ -113,7 +114,7 @@ def main(
     x, y = (a[:300 if small else None] for a in (digits.x_test, digits.y_test))
     model, rejector = small_model(pretrained_run()), load_rejector()
     rows = []
-    for name, digit, images in kinds(x, y, n, rng):
+    for name, digit, images in kinds(x, y, n, rng, fashion_mnist):
         plain = np.array([not rejection_reason(img) if img.any() else False for img in images])
         sure = predict(model, images, check=False).max(1)>=SURE_CONFIDENCE
         known = rejector.scores(images)<rejector.threshold

@@ -2602,6 +2602,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'digit_recognizer/scale/scoring.py'),
                                                 'digit_recognizer.scale.scoring.split_file': ( 'nbs/scale/scoring.html#split_file',
                                                                                                'digit_recognizer/scale/scoring.py'),
+                                                'digit_recognizer.scale.scoring.strange_digits': ( 'nbs/scale/scoring.html#strange_digits',
+                                                                                                   'digit_recognizer/scale/scoring.py'),
                                                 'digit_recognizer.scale.scoring.write_predictions': ( 'nbs/scale/scoring.html#write_predictions',
                                                                                                       'digit_recognizer/scale/scoring.py')},
             'digit_recognizer.submit': { 'digit_recognizer.submit._line_problems': ( 'nbs/submit.html#_line_problems',

@@ -955,8 +955,8 @@ _PredictOut = Annotated[Path, typer.Option(
          "confidence, file and row. (Parquet needs the extra 'parquet'.)")]
 _AbstainBelow = Annotated[float|None, typer.Option(
     metavar='CONFIDENCE', help="Also write OUT-review.csv for a person: the answers with a lower confidence "
-                               "than this. The submission stays complete. The run's report has a table of "
-                               "thresholds.")]
+                               "than this, and those to images that look like no digit. The submission stays "
+                               "complete. The run's report has a table of thresholds.")]
 
 # %% ../nbs/cli.ipynb #5dc2cbb9
 def _check_predict(
@@ -995,7 +995,10 @@ def _write_answers(
     doubtful = None
     if abstain_below is not None:
         from digit_recognizer.analysis.confidence import write_review
-        doubtful = write_review(results, abstain_below, results.folder/'review.csv')
+        from digit_recognizer.images.rejector import load_rejector
+        from digit_recognizer.scale.scoring import strange_digits
+        doubtful = write_review(results, abstain_below, results.folder/'review.csv',
+                                strange_digits(results.chunks, load_rejector()))
         _place_review(results.folder/'review.csv', review)
     write_predictions(results, out)
     return len(results), doubtful

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import affine_transform, distance_transform_edt, gaussian_filter, map_coordinates, zoom
+from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates, zoom
 
 from digit_recognizer.core.files import InputError
 from digit_recognizer.images.normalise import fit_ink
@@ -134,7 +134,7 @@ def redraw(images, rng, widths=(.5, 4.5)):
     for line in thin(enlarge(images)>.45):
         width = rng.uniform(*widths)
         ink = np.clip(width+.5-distance_transform_edt(~line), 0, 1)
-        rows.append(fit((warp(ink, rng, .5))))
+        rows.append(fit(warp(ink, rng, rng.uniform(.2, 1.))))
     return np.stack(rows)
 
 
@@ -175,6 +175,19 @@ def letters(folder, part, style, chars, rng, times=1, step=1, strength=1.):
             rows += [fit(canvas)] if not times else [
                 fit(warp(change_pen(canvas, rng) if rng.random()<.6 else canvas, rng, strength)) for _ in range(times)]
     return np.stack(rows), np.array(names)
+
+
+def written(folder, style, chars, rng, times, step=1):
+    "Characters of fonts for training as if written by hand: their skeletons, bent strongly, with a pen of any width."
+    drawn = [(char, on_canvas(ink)) for file in list(font_files(folder, "training", style))[::step]
+             for char, ink in glyphs(file, chars)]
+    names, canvases = zip(*drawn)
+    rows = []
+    for start in range(0, len(canvases), 200):
+        for line in thin(np.stack(canvases[start:start+200])>.5):
+            away = distance_transform_edt(~line)
+            rows += [fit(warp(np.clip(rng.uniform(.8, 4)+.5-away, 0, 1), rng, 1.6)) for _ in range(times)]
+    return np.stack(rows), np.repeat(names, times)
 
 
 def scribble(rng):
@@ -321,7 +334,6 @@ def write_tests(fonts, path):
     for style, step in (("handwriting", 1), ("print", 4)):
         for name, chars in sets.items():
             arrays[f"{name}, {style}"], arrays[f"names of {name}, {style}"] = letters(fonts, "test", style, chars, rng, 0, step)
-    arrays["digits, handwriting, other pens"] = letters(fonts, "test", "handwriting", DIGITS, rng, 4)[0]
     with open(path, "xb") as out: np.savez_compressed(out, **arrays)
 
 

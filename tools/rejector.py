@@ -23,7 +23,7 @@ from digit_recognizer.images.rejector import Rejector
 from digit_recognizer.preprocess import split
 from digit_recognizer.runs.network import fuse_batch_norms, operations
 from notdigits import (DIGITS, FONTS, LETTERS, LOOKALIKES, OTHER_LETTERS, SYMBOLS, box_edge, crossed_out, draw_many, enlarge, fit, half,
-                       hatching, joined, letters, change_pen, redraw, scribble, shadow, strokes, texture, warp)
+                       hatching, joined, letters, change_pen, redraw, scribble, shadow, strokes, texture, warp, written)
 
 FOLDER = Path(__file__).resolve().parent.parent/"digit_recognizer"/"rejector"
 REFUSED = .003  # share of the validation digits that the threshold refuses
@@ -36,7 +36,7 @@ PACKAGES = {  # folder of fonts -> its packages, where this is not fonts-FOLDER
     "crosextra": ["crosextra-caladea", "crosextra-carlito"], "dejavu": ["dejavu-core"], "fifthhorseman": ["dkg-handwriting"],
     "gentium-basic": ["sil-gentium-basic"], "noto": ["noto-mono"], "roboto": ["roboto-unhinted"], "freefont": ["freefont-ttf"],
     "levien": ["levien-typoscript"], "yozvox-yozfont": ["yozvox-yozfont-standard-kana"]}
-EPOCHS, BATCH, RATE, FILTERS = 5, 128, 2e-3, (16, 32, 64, 64, 64)
+EPOCHS, BATCH, RATE, FILTERS = 3, 128, 2e-3, (16, 32, 64, 64, 64)
 
 
 def resized(images, rng):
@@ -50,20 +50,23 @@ def digit_images(x, y, fonts, rng, by):
     pen, size = rng.integers(len(x), size=16_000//by), rng.integers(len(x), size=8_000//by)
     parts = [(x, y), (redraw(x[pen], rng), y[pen]), (resized(x[size], rng), y[size])]
     for style, times in (("handwriting", 6), ("print", 2)):
-        images, names = letters(fonts, "training", style, DIGITS, rng, times)
-        parts.append((images, names.astype(int)))
+        parts.append(letters(fonts, "training", style, DIGITS, rng, times))
+    parts += [written(fonts, "handwriting", DIGITS, rng, 6), written(fonts, "print", DIGITS, rng, 4, 6)]
+    parts = [(images, names.astype(int)) for images, names in parts]
     return tuple(map(np.concatenate, zip(*parts)))
 
 
 def other_images(x, y, fonts, rng, by):
     "Images that are not one digit, by kind."
     kinds = {f"{name}, {style}": letters(fonts, "training", style, chars, rng, times, step)[0]
-             for style, more, step in (("handwriting", 7, 2), ("print", 2, 5))
+             for style, more, step in (("handwriting", 5, 2), ("print", 1, 5))
              for name, chars, times, step in (("letters", LETTERS, more, 1), ("symbols", SYMBOLS, 1, step),
                                               ("other letters", OTHER_LETTERS, 1, step))}
+    kinds["written letters"] = np.concatenate([written(fonts, "handwriting", LETTERS, rng, 5)[0],
+                                               written(fonts, "print", LETTERS, rng, 4, 6)[0]])
     long = x[y!=1]
     def some(): return long[rng.integers(len(long))]
-    drawn = {"scribbles": (8_000, lambda: scribble(rng)), "hatching": (3_000, lambda: hatching(rng)),
+    drawn = {"scribbles": (10_000, lambda: scribble(rng)), "hatching": (3_000, lambda: hatching(rng)),
              "strokes": (6_000, lambda: strokes(rng)), "box edges": (8_000, lambda: box_edge(rng)),
              "shadows": (4_000, lambda: shadow(rng)), "textures": (4_000, lambda: texture(rng)),
              "joined digits": (10_000, lambda: joined(x, rng)), "half digits": (5_000, lambda: half(some(), rng)),
@@ -117,13 +120,12 @@ def licences(fonts):
     return found
 
 
-def write_rejector(model, record, folder=FOLDER):
-    "Write the network with weights of 16 bits, and its record; stops where the network is too large."
+def write_rejector(model, x, record, folder):
+    "Write the network with weights of 16 bits, and its record, with a threshold for validation digits `x`."
     net = fuse_batch_norms(operations(model))
     net = [{k: v.astype(np.float16).astype(np.float32) if isinstance(v, np.ndarray) else v for k, v in o.items()} for o in net]
     text = json.dumps(pack(net, 0))+"\n"
     if len(text)>MAX_BYTES: sys.exit(f"{len(text):,} bytes, expected at most {MAX_BYTES:,}; train a smaller network")
-    x, y = record.pop("x"), record.pop("y")
     scores = Rejector(net, .5).scores(x)
     threshold = validation_threshold(scores)
     record = {"threshold": threshold,
@@ -150,9 +152,10 @@ def main(
     images = np.concatenate([found, *kinds.values()])
     labels = np.concatenate([labels, np.full(len(images)-len(found), 10)])
     order = rng.permutation(len(images))
+    print({"one digit": len(found), **{name: len(some) for name, some in kinds.items()}})
     model, cpu = train(images[order], labels[order], seed)
-    write_rejector(model, dict(
-        x=digits.x[held_out], y=digits.y[held_out], seed=seed, epochs=EPOCHS, batch=BATCH, learning_rate=RATE, filters=FILTERS,
+    write_rejector(model, digits.x[held_out], dict(
+        seed=seed, epochs=EPOCHS, batch=BATCH, learning_rate=RATE, filters=FILTERS,
         parameters=model.count_params(), cpu_seconds=round(cpu), digits=digits.fingerprint,
         images={"one digit": len(found), **{name: len(some) for name, some in kinds.items()}},
         lookalikes=LOOKALIKES, fonts=FONTS, licences=licences(fonts), environment=describe_environment()), out)

@@ -5,24 +5,24 @@
 # %% auto #0
 __all__ = ['CLASSES', 'REJECTOR_FILES', 'Rejector', 'read_rejector', 'load_rejector']
 
-# %% ../../nbs/images/rejector.ipynb #eed04333
+# %% ../../nbs/images/rejector.ipynb #cd37c711
 import json
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-# %% ../../nbs/images/rejector.ipynb #b088c6db
+# %% ../../nbs/images/rejector.ipynb #f9db8c40
 import numpy as np
 
-# %% ../../nbs/images/rejector.ipynb #e1555d0a
+# %% ../../nbs/images/rejector.ipynb #cf09a699
 from ..core.docments import add_docments
 from ..core.files import InputError
 from ..core.network import NetworkModel, parse_network
 
-# %% ../../nbs/images/rejector.ipynb #1b8a261f
+# %% ../../nbs/images/rejector.ipynb #3e51ac74
 CLASSES = 11 # the ten digits, and what is not one digit
 
-# %% ../../nbs/images/rejector.ipynb #2257527f
+# %% ../../nbs/images/rejector.ipynb #7fb051bb
 class Rejector:
     "Tells images of one digit from others; has a `threshold`, 0 to 1, from which an image is refused."
     def __init__(self,
@@ -41,10 +41,10 @@ class Rejector:
 
     def __repr__(self): return f"Rejector(threshold {self.threshold:.4f})"
 
-# %% ../../nbs/images/rejector.ipynb #0f4a1e2c
+# %% ../../nbs/images/rejector.ipynb #9df2c12a
 REJECTOR_FILES = 'network.json', 'record.json'
 
-# %% ../../nbs/images/rejector.ipynb #fc01c360
+# %% ../../nbs/images/rejector.ipynb #78050a7b
 def _read_threshold(
     path:Path, # of record.json
 )->float: # above 0 to 1
@@ -54,7 +54,7 @@ def _read_threshold(
     if isinstance(threshold, float) and 0<threshold<=1: return threshold
     raise InputError(f"{path}: damaged, no threshold between 0 and 1; install the package again")
 
-# %% ../../nbs/images/rejector.ipynb #8214fad5
+# %% ../../nbs/images/rejector.ipynb #26a7a2bc
 def read_rejector(
     folder:str|Path, # of `tools/rejector.py`
 )->Rejector:
@@ -66,8 +66,11 @@ def read_rejector(
     try: return Rejector(parse_network(network.read_bytes(), CLASSES), threshold)
     except InputError as e: raise InputError(f"{network}: {e}; install the package again") from None
 
-# %% ../../nbs/images/rejector.ipynb #b97f9b5a
+# %% ../../nbs/images/rejector.ipynb #74c8de61
 @lru_cache(1)
 def load_rejector()->Rejector:
     "The network that comes with the package, loaded once; raises `InputError` for a missing or damaged file."
     return read_rejector(str(files('digit_recognizer')/'rejector'))
+
+# %% ../../nbs/images/rejector.ipynb #64a679ad
+add_docments(__name__)
