@@ -282,7 +282,7 @@ def write_review(
     tops:Iterable[np.ndarray], # arrays of `top_two`, one after another, in the order of the submission
     below:float,   # confidence under which a person is asked, above 0 to 1
     path:str|Path, # a CSV file; an earlier one is replaced
-    strange:Iterable[np.ndarray|None]=repeat(None), # for each array: which images look like no digit, bool (n,)
+    strange:Iterable[np.ndarray|None]=repeat(None), # of each array: which look like no digit, bool (n,)
 )->int: # how many digits are in it
     "Write the review file, whole or not at all."
     import pandas as pd

@@ -263,7 +263,7 @@ def check_network(
     net:list[dict], # perhaps from a file
     classes:int=10, # probabilities that it must give
 )->int: # numbers that the largest operation needs for an image
-    "Raise any error for a list of operations that is not (n, 28, 28, 1) -> (n, classes), or needs much memory."
+    "Raise any error for operations that are not (n, 28, 28, 1) -> (n, classes), or that need much memory."
     shapes, largest = [(1, 28, 28, 1)], 784 # type: list[tuple], int
     for number, o in enumerate(net, 1):
         if not all(type(i) is int and 0<=i<number for i in o['from']):

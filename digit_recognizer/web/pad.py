@@ -78,7 +78,8 @@ def answer_drawing(
     except InputError as e: return {'words': f"No answer: {str(e).removeprefix('drawing: ')}."}
     proba = predict(model, seen[None])[0]
     strange = rejector is not None and bool(rejector.scores(seen[None])[0]>=rejector.threshold)
-    return {'words': answer_text(proba, threshold, strange), 'proba': proba.tolist(), 'seen': seen.ravel().tolist(),
+    words = answer_text(proba, threshold, strange)
+    return {'words': words, 'proba': proba.tolist(), 'seen': seen.ravel().tolist(),
             'nearest': _neighbours(seen, x, y, k)}
 
 # %% ../../nbs/web/pad.ipynb #811792f5
