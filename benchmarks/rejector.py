@@ -1,7 +1,7 @@
 """How many images that are not digits are accepted, and how many digits are refused: by the measures of the normaliser, by the
 reader's confidence, and by the rejector.
 
-    python benchmarks/rejector.py            # five minutes
+    python benchmarks/rejector.py            # two minutes
     python benchmarks/rejector.py --small    # half a minute: few images of each kind
 
 Letters and digits of fonts that were never trained on stand in nbs/results/rejector/fonts.npz (tools/notdigits.py). All drawn
