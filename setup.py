@@ -51,7 +51,7 @@ setuptools.setup(
     classifiers=lines("classifiers"),
     project_urls=urls if repository else {},
     packages=setuptools.find_packages(include=[cfg["lib_path"], cfg["lib_path"] + ".*"]),
-    package_data={cfg["lib_path"]: ["py.typed", "__init__.pyi", "mnist.npz", "images/*.npz", "reader/*", "web/assets/*", "analysis/*.jinja"]},
+    package_data={cfg["lib_path"]: ["py.typed", "__init__.pyi", "mnist.npz", "images/*.npz", "reader/*", "rejector/*", "web/assets/*", "analysis/*.jinja"]},
     python_requires=f">={cfg['min_python']}",
     install_requires=lines("requirements") + extras["training"],
     extras_require=extras,

@@ -956,8 +956,8 @@ _PredictOut = Annotated[Path, typer.Option(
          "confidence, file and row. (Parquet needs the extra 'parquet'.)")]
 _AbstainBelow = Annotated[float|None, typer.Option(
     metavar='CONFIDENCE', help="Also write OUT-review.csv for a person: the answers with a lower confidence "
-                               "than this. The submission stays complete. The run's report has a table of "
-                               "thresholds.")]
+                               "than this, and those to images that look like no digit. The submission stays "
+                               "complete. The run's report has a table of thresholds.")]
 
 # %% ../nbs/cli.ipynb #5dc2cbb9
 def _check_predict(
@@ -996,7 +996,10 @@ def _write_answers(
     doubtful = None
     if abstain_below is not None:
         from digit_recognizer.analysis.confidence import write_review
-        doubtful = write_review(results, abstain_below, results.folder/'review.csv')
+        from digit_recognizer.images.rejector import load_rejector
+        from digit_recognizer.scale.scoring import strange_digits
+        doubtful = write_review(results, abstain_below, results.folder/'review.csv',
+                                strange_digits(results.chunks, load_rejector()))
         _place_review(results.folder/'review.csv', review)
     write_predictions(results, out)
     return len(results), doubtful
@@ -1266,12 +1269,13 @@ def _read(
     boxes or a table their cells are read, and nothing else. Each page of a PDF is a picture. Under each
     digit stands its confidence, under a line its numbers if they have a point, comma, minus or slash.
     A digit marked ? is a doubt: it touches a line or the edge, lies in a shadow, is hard to part from
-    others, or its confidence is below 0.9. Pictures that cannot be read are listed at the end, and the
-    exit code is then 2.
+    others, looks like no digit, or its confidence is below 0.9. Pictures that cannot be read are listed at
+    the end, and the exit code is then 2.
 
     What is known of whole numbers (--list, --pattern, --check, --sum) makes each line one number with a
     probability. A number marked ? is for a person."""
     from digit_recognizer.images.read import left_out, list_pictures, read_files
+    from digit_recognizer.images.rejector import load_rejector
     from digit_recognizer.runs.export import small_model
     from digit_recognizer.runs.folder import load_run, pretrained_run
     for path in filter(None, (csv, review)): check_new_file(path)
@@ -1279,8 +1283,8 @@ def _read(
     with _as_files(images) as names:
         paths, errors = list_pictures(list(names))
         reader = (load_run(run) if run else pretrained_run()) if paths else None
-        crops = _Crops(known is not None, names) if review else None
-        found, more = read_files(paths, small_model(reader) if reader else None, annotate, not quiet, crops)
+        crops, model = _Crops(known is not None, names) if review else None, reader and small_model(reader)
+        found, more = read_files(paths, model, annotate, not quiet, load_rejector() if paths else None, crops)
     pages, decided = _decide({_typed_name(path, names): page for path, page in found.items()}, decisions)
     numbers, promised = _numbers(pages, known, rate, reader, decided)
     notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)

@@ -8,6 +8,7 @@ __all__ = ['brier', 'reliability', 'expected_calibration_error', 'cross_fit', 'c
 
 # %% ../../nbs/analysis/confidence.ipynb #9ce7bde3
 from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -264,12 +265,15 @@ def review_rows(
     top:np.ndarray,  # of `top_two`, (n,), in the order of the submission
     below:float,     # confidence under which a person is asked, above 0 to 1
     first_id:int=1,  # ImageId of the first digit
-)->Any: # DataFrame: ImageId, Label, confidence, second, second_confidence; least sure first
+    strange:np.ndarray|None=None, # which images look like no digit, bool (n,); by default none
+)->Any: # DataFrame: ImageId, Label, confidence, second, second_confidence, doubt; least sure first
     "The answers that a person should look at."
     import pandas as pd
     check_threshold(below)
-    rows = np.flatnonzero(top['confidence']<below)
+    strange = np.zeros(len(top), bool) if strange is None else strange
+    rows = np.flatnonzero((top['confidence']<below) | strange)
     table = pd.DataFrame(top[rows]).rename(columns={'label': 'Label'})
+    table['doubt'] = np.where(strange[rows], 'not a digit?', '')
     table.insert(0, 'ImageId', rows+first_id)
     return table.sort_values(['confidence', 'ImageId'], ignore_index=True)
 
@@ -278,12 +282,13 @@ def write_review(
     tops:Iterable[np.ndarray], # arrays of `top_two`, one after another, in the order of the submission
     below:float,   # confidence under which a person is asked, above 0 to 1
     path:str|Path, # a CSV file; an earlier one is replaced
+    strange:Iterable[np.ndarray|None]=repeat(None), # of each array: which look like no digit, bool (n,)
 )->int: # how many digits are in it
     "Write the review file, whole or not at all."
     import pandas as pd
     tables, first_id = [], 1
-    for top in tops:
-        tables.append(review_rows(top, below, first_id))
+    for top, some in zip(tops, strange):
+        tables.append(review_rows(top, below, first_id, some))
         first_id += len(top)
     table = pd.concat(tables, ignore_index=True).sort_values(['confidence', 'ImageId'], ignore_index=True)
     with atomic_write(path, replace=True) as part: table.to_csv(part, index=False, float_format='%.4f')

@@ -34,6 +34,7 @@ from ..core.predict import predict
 from ..core.recipe import BEFORE, FIELDS, RECIPES
 from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
+from ..images.rejector import load_rejector
 from ..runs.extra import record_text
 from ..runs.folder import CODE, Run, check_has_model, load_run, recipe_score
 
@@ -328,11 +329,11 @@ def _ood_section(
     single:Run, # a run of one network, or a member
 )->Section:
     "The answers to images that are not digits."
-    table = ood_answers(single.model)
+    table = ood_answers(single.model, rejector=load_rejector())
     noise, letters = (table.loc[kind, 'wrongly accepted'] for kind in ('noise', 'letters'))
     text = (f"The model has no eleventh answer. It takes {noise:.0%} of the noise and {letters:.0%} of "
-            "the letters for a digit, with a confidence of 90% or more (wrongly accepted). Whether an "
-            "image shows a digit must be checked before the model is asked.")
+            "the letters for a digit, with a confidence of 90% or more (wrongly accepted). The rejector of "
+            "the package stands beside it, and the last column is what both accept.")
     return Section('Out-of-distribution images', text, table)
 
 # %% ../../nbs/analysis/report.ipynb #fd0d17ed
@@ -512,7 +513,7 @@ def verdict(
 SHARES = { # columns of tables that are shown as percentages; a threshold is typed as a fraction
     'accuracy', 'val_accuracy', 'from', 'to', 'low', 'high', 'share', 'precision', 'recall', 'recall_low',
     'recall_high', 'upper', 'confidence', 'mean confidence', 'confidence below', 'calibration error',
-    'wrongly accepted'}
+    'wrongly accepted', 'with the rejector'}
 
 # %% ../../nbs/analysis/report.ipynb #69e60720
 def _share(

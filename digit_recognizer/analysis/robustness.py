@@ -235,15 +235,19 @@ def ood_images(
 def ood_answers(
     model,               # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
     threshold:float=.9,  # a confidence above which nobody looks
+    rejector=None,       # has `scores` and `threshold`, as `images.rejector.Rejector`
 )->pd.DataFrame: # a row for each kind: images, mean confidence, wrongly accepted (share), most often (digit)
-    "The answers of a model to images that are not digits."
-    rows = {}
+    "The answers of a model to images that are not digits; with a rejector, also what both accept together."
+    rows:dict = {}
     for name, images in ood_images().items():
         proba = predict(model, images, check=False)
         confidence = proba.max(1)
         rows[name] = {'images': len(images), 'mean confidence': float(confidence.mean()),
                       'wrongly accepted': float((confidence>=threshold).mean()),
                       'most often': int(np.bincount(proba.argmax(1)).argmax())}
+        if rejector:
+            known = rejector.scores(images)<rejector.threshold
+            rows[name]['with the rejector'] = float((known & (confidence>=threshold)).mean())
     return pd.DataFrame(rows).T.astype({'images': int, 'most often': int})
 
 # %% ../../nbs/analysis/robustness.ipynb #218206ad

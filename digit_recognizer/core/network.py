@@ -261,8 +261,9 @@ FITS:dict[str, Callable] = { # operation -> does it fit the values that it takes
 # %% ../../nbs/core/network.ipynb #0166692e
 def check_network(
     net:list[dict], # perhaps from a file
+    classes:int=10, # probabilities that it must give
 )->int: # numbers that the largest operation needs for an image
-    "Raise any error for a list of operations that is not (n, 28, 28, 1) -> (n, 10), or needs much memory."
+    "Raise any error for operations that are not (n, 28, 28, 1) -> (n, classes), or that need much memory."
     shapes, largest = [(1, 28, 28, 1)], 784 # type: list[tuple], int
     for number, o in enumerate(net, 1):
         if not all(type(i) is int and 0<=i<number for i in o['from']):
@@ -271,19 +272,20 @@ def check_network(
         if not FITS[o['op']](o, *values): raise ValueError(f"operation {number} does not fit its values")
         largest = max(largest, _numbers_needed(o, values[0]))
         with np.errstate(all='ignore'): shapes.append(OPERATIONS[o['op']](o, *values).shape)
-    if shapes[-1]!=(1, 10): raise ValueError(f"it gives {shapes[-1]}, expected (1, 10)")
+    if shapes[-1]!=(1, classes): raise ValueError(f"it gives {shapes[-1]}, expected (1, {classes})")
     return largest
 
 # %% ../../nbs/core/network.ipynb #5525b848
 def unpack(
-    packed:dict, # of `pack`
+    packed:dict,    # of `pack`
+    classes:int=10, # probabilities that it must give
 )->list[dict]: # as `compute` takes it
     "The operations with their arrays; raises `InputError` for anything that `pack` does not give."
     try:
         arrays = _decode_arrays(packed['weights'], base64.b64decode(packed['data']))
         if not all(np.isfinite(a).all() for a in arrays): raise ValueError("weights that are not finite")
         net = [{k: arrays[v] if _is_array(o, k) else v for k, v in o.items()} for o in packed['operations']]
-        check_network(net)
+        check_network(net, classes)
     except Exception as e: # damaged values can raise anything
         raise InputError(f"network: damaged, or not one of ours ({type(e).__name__}: {str(e)[:80]}); "
                          "make it again") from None
@@ -298,13 +300,14 @@ def network_text(
 
 # %% ../../nbs/core/network.ipynb #3eb0e54e
 def parse_network(
-    content:bytes, # of a file of `network_text`
+    content:bytes,  # of a file of `network_text`
+    classes:int=10, # probabilities that it must give
 )->list[dict]: # as `compute` takes it
     "The network in a file; raises `InputError` for another one."
     try: packed = json.loads(content)
     except (ValueError, RecursionError) as e:
         raise InputError(f"network: not valid JSON ({str(e)[:80]}); make it again") from None
-    return unpack(packed)
+    return unpack(packed, classes)
 
 # %% ../../nbs/core/network.ipynb #06aed064
 CHUNK = 32 # images at a time at most; their windows fit into a core's cache
@@ -325,8 +328,9 @@ class NetworkModel:
 
     def __init__(self,
         net:list[dict], # as `compute` takes it
+        classes:int=10, # probabilities that it gives
     ):
-        self.net, self.chunk = net, max(1, min(CHUNK, _CHUNK_NUMBERS//check_network(net)))
+        self.net, self.chunk = net, max(1, min(CHUNK, _CHUNK_NUMBERS//check_network(net, classes)))
 
     def predict_on_batch(self,
         x:np.ndarray, # pixels 0-255, (n, 28, 28, 1)

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'MAX_PIXELS', 'DECODE_ERRORS', 'PDF_START', 'HEIC_START', 'FOREIGN_KINDS', 'READ_BATCH', 'SURE_CONFIDENCE',
-           'DOUBT_CONFIDENCE', 'PICTURE_SUFFIXES', 'FOREIGN_SUFFIXES', 'PDF_DPI', 'PDF_PIXELS', 'MAX_PDF_PAGES',
-           'READING_COLUMNS', 'open_picture', 'Reading', 'Page', 'read_picture', 'annotate', 'left_out',
-           'list_pictures', 'page_names', 'read_files', 'write_readings']
+           'DOUBT_CONFIDENCE', 'NOT_A_DIGIT', 'PICTURE_SUFFIXES', 'FOREIGN_SUFFIXES', 'PDF_DPI', 'PDF_PIXELS',
+           'MAX_PDF_PAGES', 'READING_COLUMNS', 'open_picture', 'Reading', 'Page', 'read_picture', 'annotate',
+           'left_out', 'list_pictures', 'page_names', 'read_files', 'write_readings']
 
 # %% ../../nbs/images/read.ipynb #be969b2c
 import csv
@@ -16,7 +16,7 @@ import struct
 import warnings
 from collections import Counter
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from glob import glob, has_magic
 from importlib.util import find_spec
@@ -37,6 +37,7 @@ from ..core.predict import check_proba, predict
 from .forms import find_form
 from .marks import line_numbers, mark_slashes
 from .pieces import POINT, Piece, find_pieces, reduce_picture
+from .rejector import Rejector
 from .touching import part_pieces
 
 # %% ../../nbs/images/read.ipynb #195dd895
@@ -281,14 +282,30 @@ def _find_digits(
         if form: raise InputError(f"picture: {len(form.pieces)} boxes, no digit in them") from None
         raise InputError(f"{e}; boxes were not found" if 'separate pieces' in str(e) else str(e)) from None
 
+# %% ../../nbs/images/read.ipynb #ce860c8b
+NOT_A_DIGIT = 'not a digit?' # the doubt of a piece that the rejector refuses
+
+# %% ../../nbs/images/read.ipynb #4c23897c
+def _mark_refused(
+    pieces:list[Piece],     # of a picture
+    rejector:Rejector|None, # None marks nothing
+)->list[Piece]: # in the same order
+    "Give a doubt to each piece that looks like no digit, unless it has one already."
+    rows = [i for i, p in enumerate(pieces) if not p.reason and p.proba is None] # parted ones are judged
+    if rejector is None or not rows: return pieces
+    refused = rejector.scores(np.stack([pieces[i].img for i in rows]))>=rejector.threshold
+    marked = {i for i, no in zip(rows, refused) if no and not pieces[i].doubt}
+    return [replace(p, doubt=NOT_A_DIGIT) if i in marked else p for i, p in enumerate(pieces)]
+
 # %% ../../nbs/images/read.ipynb #af9d5d16
 def read_picture(
     picture, # Pillow image or array, as `to_grey` takes it
     model,   # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
-    rejector=None, # has `scores` and a `threshold`: refuses what is not one digit
+    rejector:Rejector|None=None, # marks pieces that look like no digit; without one, none is marked
 )->Page:
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
     pieces, kind = _find_digits(picture, model, rejector)
+    pieces = _mark_refused(pieces, rejector)
     good, points = zip(*((p, point) for p, point in zip(pieces, _have_points(pieces)) if not p.reason))
     proba = _predict_pieces(np.stack([p.img for p in good]), model)
     proba = np.stack([row if p.proba is None else p.proba for p, row in zip(good, proba)])
@@ -512,6 +529,7 @@ def read_files(
     model,                     # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
     folder:str|Path|None=None, # for annotated copies, each named NAME-read.png; made if it is missing
     progress:bool=False,       # show a progress bar?
+    rejector:Rejector|None=None, # as `read_picture` takes it
     look:Any=None,             # is called with each path, picture and page
 )->tuple[dict, list[InputError]]: # path -> Page; an error for each picture that could not be read
     "Read many pictures; raises `InputError` before the first one if an annotated copy exists."
@@ -523,7 +541,7 @@ def read_files(
             for name, load in _open_pages(path, names[path]):
                 try:
                     picture = load()
-                    pages[name] = read_picture(picture, model)
+                    pages[name] = read_picture(picture, model, rejector)
                     if look: look(name, picture, pages[name])
                     if name in targets: _write_annotated(picture, pages[name], targets[name])
                 except Exception as e: errors.append(_explain(name, e))

@@ -456,9 +456,10 @@ def read(
 )->Any: # `images.read.Page`: the digits, where they stand, and how sure the model is
     "Read all digits of a picture; raises `InputError` for a picture without ink or without a digit."
     from digit_recognizer.images.read import open_picture, read_picture
+    from digit_recognizer.images.rejector import load_rejector
     image = open_picture(picture) if isinstance(picture, str|Path) else picture
     if not isinstance(run, Run): run = pretrained_run() if run is None else load_run(run)
-    return read_picture(image, small_model(run))
+    return read_picture(image, small_model(run), load_rejector())
 
 # %% ../../nbs/runs/export.ipynb #dc43a7bb
 add_docments(__name__)

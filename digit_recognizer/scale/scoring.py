@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARQUET', 'list_digit_files', 'check_parquet', 'Chunk', 'split_file', 'read_chunk', 'ModelFile', 'load_cached_model',
-           'predict_chunk', 'Predictions', 'predict_files', 'write_predictions']
+           'predict_chunk', 'Predictions', 'predict_files', 'strange_digits', 'write_predictions']
 
 # %% ../../nbs/scale/scoring.ipynb #28c0abf2
 import hashlib
@@ -35,6 +35,7 @@ from ..core.files import (TEMPORARY, InputError, atomic_write, check_file, check
 from ..core.jobs import (Executor, SerialExecutor, check_record, progress_bar, read_record,
                                         write_record)
 from ..core.predict import TOP, predict, top_two
+from ..images.rejector import Rejector
 from ..core.tables import BLOCK, SPAN, check_header, read_blocks, spans
 from ..runs.export import MODEL_LOADERS
 from ..runs.models import load_model, read_model
@@ -474,6 +475,16 @@ def predict_files(
         with _job_folder(folder, _job_facts(model, files, states, size, readable!=Path(source))):
             _predict_all(results, states, model, executor, progress)
             yield results
+
+# %% ../../nbs/scale/scoring.ipynb #a888ff43
+def strange_digits(
+    chunks:list[Chunk], # of a job, in order
+    rejector:Rejector,  # tells what looks like no digit
+)->Iterator[np.ndarray]: # bool, one a digit, for each chunk
+    "Which images look like no digit, in constant memory."
+    for chunk in chunks:
+        refused = [rejector.scores(x)>=rejector.threshold for x in read_chunk(chunk)]
+        yield np.concatenate([np.zeros(0, bool), *refused])
 
 # %% ../../nbs/scale/scoring.ipynb #01ca07dd
 def _write_csv(

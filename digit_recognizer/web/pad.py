@@ -15,6 +15,7 @@ from ..core.files import InputError, require_extra
 from ..core.predict import predict
 from ..data import load_embedded
 from ..images.normalise import normalise
+from ..images.rejector import Rejector, load_rejector
 from ..runs.export import small_model
 from ..runs.folder import Run, pretrained_run
 from .page import page_asset, page_threshold
@@ -31,9 +32,11 @@ import traitlets
 def answer_text(
     proba:np.ndarray, # probabilities, (10,)
     threshold:float,  # below it the model is not sure, 0-1
+    strange:bool=False, # does the drawing look like no digit?
 )->str:
     "The answer in words."
     first, second = (int(d) for d in np.argsort(-proba, kind='stable')[:2])
+    if strange: return f"Not a digit? If it is one, it is a {first} ({proba[first]:.1%})."
     if proba[first]>=threshold: return f"It is a {first}; the model is {proba[first]:.1%} sure."
     return f"Not sure: perhaps a {first} ({proba[first]:.1%}) or a {second} ({proba[second]:.1%})."
 
@@ -67,13 +70,16 @@ def answer_drawing(
     y:np.ndarray,    # their labels, (n,)
     threshold:float, # below it the model is not sure, 0-1
     k:int=5,         # neighbours
+    rejector:Rejector|None=None, # to say that a drawing looks like no digit
 )->dict: # words; with an answer also proba (10 numbers), seen (784 levels) and nearest (k dicts)
     "Read one drawing."
     if not picture: return EMPTY_ANSWER
     try: seen = normalise(_to_square(picture))
     except InputError as e: return {'words': f"No answer: {str(e).removeprefix('drawing: ')}."}
     proba = predict(model, seen[None])[0]
-    return {'words': answer_text(proba, threshold), 'proba': proba.tolist(), 'seen': seen.ravel().tolist(),
+    strange = rejector is not None and bool(rejector.scores(seen[None])[0]>=rejector.threshold)
+    words = answer_text(proba, threshold, strange)
+    return {'words': words, 'proba': proba.tolist(), 'seen': seen.ravel().tolist(),
             'nearest': _neighbours(seen, x, y, k)}
 
 # %% ../../nbs/web/pad.ipynb #811792f5
@@ -95,7 +101,8 @@ class Pad(anywidget.AnyWidget):
         if x is None:
             digits = load_embedded()
             x, y = digits.x, digits.y
-        self.reads = dict(model=small_model(run), x=x, y=y, threshold=page_threshold(run)[0], k=k)
+        self.reads = dict(model=small_model(run), x=x, y=y, threshold=page_threshold(run)[0], k=k,
+                          rejector=load_rejector())
 
     @traitlets.observe('picture')
     def _read(self, change): self.answer = answer_drawing(change.new, **self.reads)

@@ -30,6 +30,7 @@ from ..core.predict import predict
 from ..data import load_embedded
 from ..evaluate import Score
 from ..images.normalise import NORMALISER
+from ..images.rejector import Rejector, load_rejector
 from ..runs.export import (FORMATS, check_answers, conversion_errors, describe_model,
                                           export_run, remove_leftovers)
 from ..runs.folder import Run
@@ -128,10 +129,13 @@ def _joined(
 # %% ../../nbs/web/page.ipynb #b4a12f3f
 def page_model(
     run:Run, # a finished run
+    rejector:Rejector|None=None, # to say that a drawing looks like no digit
 )->str: # JSON, safe inside a script
     "The model as the page's script reads it; raises `InputError` for a network that it cannot compute."
     network = pack(fuse_batch_norms(operations(run.model)))
     model = {**describe_model(run), 'threshold': page_threshold(run)[0], 'network': network}
+    if rejector:
+        model['rejector'] = {'threshold': rejector.threshold, 'network': pack(rejector.model.net, 0)}
     return json.dumps(model).replace('<', '\\u003c')
 
 # %% ../../nbs/web/page.ipynb #e41d5730
@@ -143,7 +147,7 @@ def page_text(
     from markupsafe import Markup
     script, style = _joined(PAGE_SCRIPTS), page_asset('field.css')+page_asset('page.css')
     ready = dict(style=style, style_hash=_csp_hash(style), script=script, script_hash=_csp_hash(script),
-                 model=page_model(run))
+                 model=page_model(run, load_rejector()))
     ready['model_hash'] = _csp_hash(ready['model'])
     return Environment(autoescape=True).from_string(page_asset('page.html')).render(
         threshold_text=page_threshold(run)[1], facts=page_facts(run),

@@ -1,17 +1,20 @@
 // The drawing field: a canvas, its buttons, the answer and ten bars. The page has one with all parts, a site a compact one.
 
-// What `page_model` wrote -> {threshold, network}.
-function loadModel({threshold, network}) {
-  return {threshold, network: {operations: network.operations, weights: unpack(network.data, network.weights)}};
+// What `page_model` wrote -> {threshold, network, rejector}; the rejector, {threshold, network}, can be missing.
+function loadModel({threshold, network, rejector}) {
+  return {threshold, network: {operations: network.operations, weights: unpack(network.data, network.weights)}, rejector: rejector && loadModel(rejector)};
 }
 
-// Pixels as a canvas gives them -> what the model sees, every value of the network and ten probabilities, or the reason for a
-// refusal.
-function read({network}, image) {
+// Does what the model sees look like no digit? nbs/images/rejector.ipynb has the same in Python.
+const looksStrange = ({rejector}, seen) => Boolean(rejector) && forward(rejector.network, seen).at(-1) >= rejector.threshold;
+
+// Pixels as a canvas gives them -> what the model sees, every value of the network, ten probabilities and whether it looks like
+// no digit, or the reason for a refusal.
+function read(model, image) {
   try {
     const seen = normalise(toGrey(image.data, image.width, image.height)).v;
-    const values = trace(network, seen);
-    return {seen, values, proba: values.at(-1).v};
+    const values = trace(model.network, seen);
+    return {seen, values, proba: values.at(-1).v, strange: looksStrange(model, seen)};
   } catch (e) {
     if (e instanceof Refusal) return {refused: e.message};
     throw e;
@@ -23,6 +26,7 @@ const inPercent = p => `${(100 * p).toFixed(1)}%`;
 const WORDS = {
   en: {
     empty: "Draw one digit, as large as you like.", noAnswer: "No answer", refused: why => `This drawing cannot be read: ${why}.`,
+    strange: "Not a digit?", guess: (a, p) => `If it is one, it is a ${a} (${p}).`,
     notSure: "Not sure", perhaps: (a, p, b, q) => `Perhaps ${a} (${p}) or ${b} (${q}).`, sure: p => `The model is ${p} sure.`,
     is: digit => `It is ${digit}. `, before: (digit, p) => ` Before: ${digit} (${p}).`,
     input: "Your digit", area: "Drawing area, for mouse, finger or pen.", undo: "Undo", clear: "Clear", eraser: "Eraser",
@@ -30,6 +34,7 @@ const WORDS = {
   },
   zh: {
     empty: "写一个数字，想写多大都行。", noAnswer: "没有答案", refused: () => "读不出来：请清除后只写一个数字，写得大一些。",
+    strange: "不是数字？", guess: (a, p) => `如果是，那就是 ${a}（${p}）。`,
     notSure: "没有把握", perhaps: (a, p, b, q) => `也许是 ${a}（${p}），也许是 ${b}（${q}）。`, sure: p => `模型的把握是 ${p}。`,
     is: digit => `是 ${digit}。`, before: (digit, p) => `之前：${digit}（${p}）。`,
     input: "你的数字", area: "写字区，可以用鼠标、手指或笔。", undo: "撤销", clear: "清除", eraser: "橡皮",
@@ -39,9 +44,10 @@ const WORDS = {
 const words = WORDS[document.documentElement.lang.slice(0, 2)] ?? WORDS.en;  // by the language of the page
 const EMPTY = {kind: "empty", head: "–", more: words.empty};
 
-function inWords({proba, refused}, threshold) {
+function inWords({proba, refused, strange}, threshold) {
   if (refused) return {kind: "refused", head: words.noAnswer, more: words.refused(refused)};
   const [first, second] = [...proba.keys()].sort((a, b) => proba[b] - proba[a]);
+  if (strange) return {kind: "unsure", head: words.strange, more: words.guess(first, inPercent(proba[first]))};
   if (proba[first] < threshold)
     return {kind: "unsure", head: words.notSure, more: words.perhaps(first, inPercent(proba[first]), second, inPercent(proba[second]))};
   return {kind: "sure", head: `${first}`, more: words.sure(inPercent(proba[first]))};
