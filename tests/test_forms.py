@@ -209,5 +209,5 @@ def test_heic_is_read(tmp_path, root, model):
         pytest.skip(f"this pillow-heif cannot write: {e}")
     assert str(read_picture(open_picture(tmp_path / "sheet.heic"), model)).split() == (root / "nbs/samples/sheet.txt").read_text().split()
     (tmp_path / "half.heic").write_bytes((tmp_path / "sheet.heic").read_bytes()[:500])
-    with pytest.raises(InputError, match="a damaged picture"):
+    with pytest.raises(InputError, match="a damaged (HEIC )?picture"):
         open_picture(tmp_path / "half.heic")

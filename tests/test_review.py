@@ -108,7 +108,7 @@ def test_decisions_survive_a_reload_and_a_browser_without_storage(opened):
 def test_hostile_texts_stay_text(opened):
     page = opened([item(1, file=HOSTILE, name=HOSTILE, second_name=HOSTILE, why=HOSTILE), item(2, file="b,\n.png")])
     assert page.title() == "Review: 2 doubtful numbers"
-    expect(page.locator("#where")).to_contain_text("<script>")
+    expect(page.locator("#where")).to_contain_text("script><img")
     page.keyboard.press("1")
     page.keyboard.press("1")
     assert [r["file"] for r in saved(page)] == [HOSTILE, "b,\n.png"]
