@@ -108,7 +108,7 @@ class Digits:
         check_images('x_test', self.x_test)
         if self.y_test is not None: check_labels('y_test', self.y_test, len(self.x_test))
         if self.groups and len(self.groups)!=len(self.x):
-            raise InputError(f"groups: {len(self.groups):,} for {len(self.x):,} digits; expected one for each")
+            raise InputError(f"groups: {len(self.groups):,} for {len(self.x):,} digits; expected as many")
 
     @cached_property
     def fingerprint(self)->str: # 64 hexadecimal characters
@@ -150,8 +150,9 @@ def take_digits(
     "The first `n` labelled and the first `n` held-out digits."
     known = None if digits.y_test is None else digits.y_test[:n]
     groups = digits.groups and digits.groups.take(min(n, len(digits.x)))
+    corrections = {row: label for row, label in digits.corrections.items() if row<n}
     return replace(digits, x=digits.x[:n], y=digits.y[:n], x_test=digits.x_test[:n], y_test=known,
-                   groups=groups, corrections={row: label for row, label in digits.corrections.items() if row<n})
+                   groups=groups, corrections=corrections)
 
 # %% ../nbs/00_data.ipynb #a2f52163
 def load_embedded()->Digits: # 42,000 labelled and 28,000 held out

@@ -14,7 +14,6 @@ import numpy as np
 # %% ../../nbs/analysis/groups.ipynb #1c13a2c2
 from ..core.docments import add_docments
 from ..core.files import InputError
-from ..core.groups import cluster_interval
 from ..core.predict import to_guesses
 from ..evaluate import Score
 
@@ -28,7 +27,7 @@ def score_by_group(
     import pandas as pd
     y, guess = to_guesses(y, guess, 'score_by_group')
     if np.shape(group)!=y.shape:
-        raise InputError(f"score_by_group: {np.shape(group)} groups for {len(y):,} labels; expected one for each")
+        raise InputError(f"score_by_group: {np.shape(group)} groups for {len(y):,} labels; expected one each")
     names, code = np.unique(group, return_inverse=True)
     n, errors = np.bincount(code), np.bincount(code, guess!=y).astype(int)
     low, high = zip(*(Score(int(a), int(b)).interval() for a, b in zip(n, errors)))

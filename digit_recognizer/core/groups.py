@@ -176,8 +176,9 @@ def group_folds(
 )->list: # of (training rows, validation rows), both sorted
     "Folds with each group on one side; raises `InputError` for too few, or too large groups."
     _check_group_sizes(groups, folds)
-    counts = np.zeros((len(groups.names), 10 if stratify else 1), int)
-    np.add.at(counts, (groups.code, y if stratify else 0), 1)
+    classes = np.asarray(y) if stratify else np.zeros(len(y), int)
+    counts = np.zeros((len(groups.names), 10), int)
+    np.add.at(counts, (groups.code, classes), 1)
     of = _dealt(counts, folds, seed)[groups.code]
     for k in range(folds):
         missing = np.setdiff1d(y, y[of!=k])

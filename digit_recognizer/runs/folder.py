@@ -216,7 +216,7 @@ class Run:
         return _as_validation(path, arrays, score['n'], self.info['data']['labelled'])
 
     @cached_property
-    def group(self)->np.ndarray|None: # str (n,); None where groups are not known
+    def group(self)->Any: # str (n,); None where groups are not known
         "The group of each validation digit."
         if 'groups' not in self.info['data'] or 'blend' in self.info: return None
         path, n = self.folder/'validation.npz', len(self.validation['rows'])
@@ -545,7 +545,7 @@ def reload_digits(
     if digits.fingerprint!=fingerprint:
         raise InputError(f"the digits have changed since they were read first ({source}); "
                          "put the old files back or start a new run")
-    if groups and digits.groups.sha256!=groups['sha256']:
+    if groups and digits.groups and digits.groups.sha256!=groups['sha256']:
         raise InputError("the groups have changed since they were read first; "
                          "put the old ones back or start a new run")
     return _reload_extra(digits, extra or [], pseudo)

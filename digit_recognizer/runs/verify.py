@@ -509,9 +509,9 @@ def _check_member(
     claim = _differing(counted, run.info['members'][i])
     claim += _differing({**recipe.record(), 'seed': recipe.seed+i}, member.recipe.record())
     claim += _differing(run.info['data'], info['data'])
-    known = digits and bool(digits.groups)==('groups' in info['data'])
-    rows = fold_rows(digits.y, recipe, i, digits.groups)[1] if known else member.validation['rows']
-    if not np.array_equal(rows, member.validation['rows']): claim += '; the recipe gives it another fold'
+    if digits and bool(digits.groups)==('groups' in info['data']):
+        rows = fold_rows(digits.y, recipe, i, digits.groups)[1]
+        if not np.array_equal(rows, member.validation['rows']): claim += '; the recipe gives it another fold'
     return Finding('fold', not claim, f"fold {i} of the recipe{claim}")
 
 # %% ../../nbs/runs/verify.ipynb #dd59d213
