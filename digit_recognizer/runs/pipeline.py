@@ -223,8 +223,9 @@ def check_sides(
     "Raise `InputError` for a group on both sides of a split."
     if not rows or not digits.groups: return
     leaked = shared_groups(digits.groups, *rows)
-    if len(leaked): raise InputError(f"split: {len(leaked):,} groups ({digits.groups.kind}) are on both sides, such as "
-                                     f"{str(leaked[0])!r}; keep each on one side, or leave rows out")
+    if not len(leaked): return
+    raise InputError(f"split: {len(leaked):,} groups ({digits.groups.kind}) are on both sides, such as "
+                     f"{str(leaked[0])!r}; keep each on one side, or leave rows out")
 
 # %% ../../nbs/runs/pipeline.ipynb #a1ec13f5
 def run_pipeline(
