@@ -224,16 +224,30 @@ def _interruptible(
         raise InputError(f"{_message(e)}; {kept}; when the cause is removed, {advice}") from None
     except ChildError as e: raise InputError(f"{e}; {advice}") from None
 
+# %% ../nbs/cli.ipynb #5e4e561d
+def _load_source(
+    source:str, # as for `load_digits`
+    run:Any,    # a Run that was made from it
+)->Any: # Digits
+    "Load digits; train.csv can have the column of the run's groups, or lack it."
+    from digit_recognizer.data import load_digits
+    column = run.info['data'].get('groups', {}).get('column')
+    try: return load_digits(source, column=column)
+    except InputError:
+        if not column: raise
+    return load_digits(source)
+
 # %% ../nbs/cli.ipynb #5fe84915
 def _digits_of(
     run:Any,       # a Run
     data:str|None, # as typed
 )->Any: # Digits
     "The digits of a run, corrections included; raises `InputError` if they must be given."
-    from digit_recognizer.data import load_digits, with_corrections
+    from digit_recognizer.data import with_corrections
     source, corrections = data or run.info['data']['source'], run.info['data'].get('corrections', {})
     if source=='csv': raise InputError(f"{run.folder} was made from CSV files; give them with --data")
-    return with_corrections(load_digits(source), {int(row): label for row, label in corrections.items()})
+    corrected = {int(row): label for row, label in corrections.items()}
+    return with_corrections(_load_source(source, run), corrected)
 
 # %% ../nbs/cli.ipynb #d2fd4380
 def _score_line(
@@ -244,8 +258,10 @@ def _score_line(
     from digit_recognizer.evaluate import Score
     s = Score(score['n'], score['errors'])
     low, high = s.interval()
-    return _line(label, f"{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n"
-                        f"95% interval {low:.2%} to {high:.2%}")
+    lines = f"{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n95% interval {low:.2%} to {high:.2%}"
+    if by := score.get('by_group'):
+        lines += f"\nby group: {by['low']:.2%} to {by['high']:.2%} ({by['groups']:,} groups)"
+    return _line(label, lines)
 
 # %% ../nbs/cli.ipynb #c98a5335
 def _members_line(
@@ -372,6 +388,10 @@ _Resume = Annotated[Path|None, typer.Option(
                         "taken from its folder. (Where it has own parts, name their file with --recipe.)")]
 _Corrections = Annotated[Path|None, typer.Option(
     metavar='CSV', help="Labels corrected by hand: an edited file of the command 'audit'.")]
+_GroupsOf = Annotated[str|None, typer.Option(
+    '--groups', metavar='COLUMN-OR-CSV', help="What digits belong together, such as their writers: a column "
+         "of train.csv, or a CSV with a line for each labelled digit. No group is on both sides of a split, "
+         "and intervals count groups.")]
 _RunOut = Annotated[Path|None, typer.Option(
     help='The run folder to make; by default the first free name in runs/.')]
 _Report = Annotated[bool, typer.Option('--report/--no-report', help='Write report.html at the end?')]
@@ -449,17 +469,30 @@ def _correct(
     say(_line('corrections', f"{len(corrected):,} labels, by {escape(corrections)}"))
     return with_corrections(digits, corrected)
 
+# %% ../nbs/cli.ipynb #6ae43c5d
+def _load_groups(
+    data:str,   # as typed
+    groups:str, # a column of train.csv or a CSV, as typed
+)->Any: # Digits
+    "Load digits with their groups."
+    from digit_recognizer.data import load_digits, with_groups
+    named = Path(groups).is_file() or groups.casefold().endswith('.csv') or stream_number(groups) is not None
+    if not named: return load_digits(data, column=groups)
+    with as_file(groups) as readable: return with_groups(load_digits(data), readable)
+
 # %% ../nbs/cli.ipynb #e7eca780
 def _load(
     data:str,              # as typed
     corrections:Path|None, # an edited audit file
+    groups:str|None=None,  # a column of train.csv or a CSV, as typed
 )->Any: # Digits
     "Load the digits of a run, and print their numbers."
     from digit_recognizer.data import load_digits
-    digits = load_digits(data)
+    digits = _load_groups(data, groups) if groups else load_digits(data)
     if corrections: digits = _correct(digits, corrections)
     numbers = f"{len(digits.x):,} labelled, {len(digits.x_test):,} to predict"
     say(_line('digits', f"{digits.source}: {numbers}"))
+    if digits.groups: say(_line('groups', f"{len(digits.groups.names):,}, by {escape(groups)}"))
     return digits
 
 # %% ../nbs/cli.ipynb #69a0d179
@@ -503,7 +536,7 @@ def _warn_seen(
     import numpy as np
     from digit_recognizer.preprocess import split
     from digit_recognizer.runs.extra import count_seen
-    train, val = split(digits.y, recipe.val, recipe.seed, recipe.stratify)
+    train, val = split(digits.y, recipe.val, recipe.seed, recipe.stratify, digits.groups)
     rows = val if members==1 else np.concatenate([train, val]) # members together hold out all
     if seen := count_seen(digits, rows):
         say(f"the run behind the pseudo-labels was trained on {seen:,} of the {len(rows):,} validation "
@@ -618,7 +651,7 @@ def _train(
 def _run(
     data:_Data='embedded', recipe:_Recipe=None, network:_Network=None, change:_Change=None, seed:_Seed=None,
     members:_Members=1, minutes:_Minutes=None, resume:_Resume=None, corrections:_Corrections=None,
-    extra:_Extra=None, pseudo:_Pseudo=None, sure:_Sure=None, dask:_Dask=None,
+    groups:_GroupsOf=None, extra:_Extra=None, pseudo:_Pseudo=None, sure:_Sure=None, dask:_Dask=None,
     workers:_Workers=None, strategy:_Strategy=None, threads:_Threads=None, deterministic:_Deterministic=False,
     out:_RunOut=None, report:_Report=True, quiet:_Quiet=False, json:_Json=False,
 )->RunAnswer:
@@ -626,8 +659,8 @@ def _run(
     began, elsewhere = perf_counter(), bool(dask or workers)
     if resume:
         others = (data!='embedded', recipe and not recipe.endswith('.py'), network, change, seed is not None,
-                  members>1, minutes is not None, corrections, extra, pseudo, sure is not None, threads,
-                  deterministic, out)
+                  members>1, minutes is not None, corrections, groups, extra, pseudo, sure is not None,
+                  threads, deterministic, out)
         if any(others): raise InputError("--resume takes everything from the run's folder; give it alone, "
                                          "or with --dask, --workers or --strategy, or with the file of its "
                                          "own parts as --recipe")
@@ -637,7 +670,7 @@ def _run(
     changes, behind = _run_changes(change, seed, minutes), _check_pseudo(pseudo, sure)
     devices, chosen = _devices(strategy), _choose(recipe, network, changes)
     require_tensorflow() # before anything is printed
-    digits = _add_extra(_load(data, corrections), extra, behind, sure)
+    digits = _add_extra(_load(data, corrections, groups), extra, behind, sure)
     given = chosen if recipe or network else None
     if minutes is not None: chosen = _fit_budget(minutes, began, digits, given, changes, members)
     say(_line('recipe', f"{chosen.name}: {chosen.network} network of width {chosen.width}, "
@@ -811,7 +844,6 @@ def _known_truth(
 )->tuple: # Digits without corrections, and labels of the digits to predict; None where not needed or known
     "What a comparison needs beside the answers."
     from digit_recognizer.analysis.compare import has_digits, needs_labels
-    from digit_recognizer.data import load_digits
     from digit_recognizer.runs.entries import read_labels
     from digit_recognizer.runs.folder import Run
     runs = [entry for entry in entries if isinstance(entry, Run)]
@@ -820,7 +852,7 @@ def _known_truth(
     other, by_labels = len({fact['fingerprint'] for fact in facts})>1, needs_labels(*entries)
     source = data or facts[0]['source']
     if not (other or by_labels) or source=='csv': return None, None
-    digits = load_digits(source)
+    digits = _load_source(source, runs[0])
     if not other and not has_digits(runs[0], digits):
         raise InputError(f"{runs[0].folder}: was made from other digits than {source}; "
                          "give its own with --data")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['describe', 'count_labels', 'plot_counts', 'examples', 'mean_digits', 'Digits', 'take_digits', 'load_embedded',
-           'load_standard', 'with_corrections', 'export_csv', 'load_digits']
+           'load_standard', 'with_corrections', 'with_groups', 'export_csv', 'load_digits']
 
 # %% ../nbs/00_data.ipynb #920d00c9
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from .core.copies import copies_summary, find_copies
 from .core.docments import add_docments
 from .core.figures import offline_cufflinks
 from .core.files import InputError, atomic_folder
+from .core.groups import Groups, read_groups, to_groups
 from .core.mnist import deal_mnist, holds_answers, load_mnist
 from .core.tables import PIXELS, read_kaggle_files, write_csv
 
@@ -99,12 +100,15 @@ class Digits:
     path:Path|None=None    # the folder or zip that it was read from
     corrections:dict=field(default_factory=dict) # row -> label that a person corrected
     extra:tuple=()         # of `ExtraDigits`, for training alone; not in the fingerprint
+    groups:Groups|None=None # of the labelled digits, such as their writers; not in the fingerprint
 
     def __post_init__(self):
         check_images('x', self.x)
         check_labels('y', self.y, len(self.x))
         check_images('x_test', self.x_test)
         if self.y_test is not None: check_labels('y_test', self.y_test, len(self.x_test))
+        if self.groups and len(self.groups)!=len(self.x):
+            raise InputError(f"groups: {len(self.groups):,} for {len(self.x):,} digits; expected as many")
 
     @cached_property
     def fingerprint(self)->str: # 64 hexadecimal characters
@@ -134,6 +138,7 @@ class Digits:
         facts = {'labelled': f'{len(self.y):,}; {each}', 'held out': f'{len(self.x_test):,}, labels {known}'}
         if self.corrections: facts['corrected'] = f'{len(self.corrections):,} labels'
         if self.extra: facts['for training alone'] = f'{sum(len(e.x) for e in self.extra):,}'
+        if self.groups: facts['groups'] = f'{len(self.groups.names):,} ({self.groups.kind})'
         first = [int(np.argmax(self.y==d)) for d in range(10) if counts[d]]
         return card(f'Digits: {self.source}', facts, digit_strip(self.x[first], 'the first of each digit'))
 
@@ -144,8 +149,10 @@ def take_digits(
 )->Digits:
     "The first `n` labelled and the first `n` held-out digits."
     known = None if digits.y_test is None else digits.y_test[:n]
+    groups = digits.groups and digits.groups.take(min(n, len(digits.x)))
+    corrections = {row: label for row, label in digits.corrections.items() if row<n}
     return replace(digits, x=digits.x[:n], y=digits.y[:n], x_test=digits.x_test[:n], y_test=known,
-                   corrections={row: label for row, label in digits.corrections.items() if row<n})
+                   groups=groups, corrections=corrections)
 
 # %% ../nbs/00_data.ipynb #a2f52163
 def load_embedded()->Digits: # 42,000 labelled and 28,000 held out
@@ -173,6 +180,17 @@ def with_corrections(
         y[row] = label
     return replace(digits, y=y, corrections={**digits.corrections, **corrections})
 
+# %% ../nbs/00_data.ipynb #19f1bd5d
+def with_groups(
+    digits:Digits, # as loaded
+    groups:Any,    # array (n,) or column, path of a CSV, or `Groups`
+    kind:str='group', # what an array's groups are, such as 'writer'
+)->Digits: # with the same fingerprint
+    "Digits whose groups are known; raises `InputError` for groups that do not fit them."
+    if isinstance(groups, (str, Path)): groups = read_groups(groups, len(digits.y))
+    elif not isinstance(groups, Groups): groups = to_groups(groups, len(digits.y), kind=kind)
+    return replace(digits, groups=groups)
+
 # %% ../nbs/00_data.ipynb #89185731
 def export_csv(
     digits:Digits,   # to write
@@ -190,29 +208,34 @@ def export_csv(
 # %% ../nbs/00_data.ipynb #cb50bd74
 def _load_kaggle(
     cache:bool|Path, # as for `read_csv`
+    column:str|None, # as for `load_digits`
 )->Digits:
     "Kaggle's own files, downloaded the first time."
     if Path('kaggle').exists(): raise InputError("kaggle: means Kaggle's own files, but a file or folder "
                                                  "of that name exists here; write ./kaggle for that")
     from digit_recognizer.core.kaggle import download
     folder = download()
-    try: return load_digits(folder, cache)
+    try: return load_digits(folder, cache, column)
     except InputError as e: raise InputError(f"{e} (remove {folder}, and they are downloaded anew)") from None
 
 # %% ../nbs/00_data.ipynb #bf57bc23
 def load_digits(
     source:str|Path='embedded', # `embedded`, `standard`, `kaggle`, or a folder or zip
     cache:bool|Path=True,       # as for `read_csv`
+    column:str|None=None,       # of train.csv, that names the group of each digit, such as its writer
 )->Digits:
     "Load and validate digits; raises `InputError` for anything that is not a complete set."
-    if str(source)=='embedded': return load_embedded()
-    if str(source)=='standard': return load_standard()
-    if source=='kaggle': return _load_kaggle(cache)
+    embedded = {'embedded': load_embedded, 'standard': load_standard}.get(str(source))
+    if embedded and column:
+        raise InputError(f"{source}: has no column {column!r}; give the groups of embedded digits as a CSV")
+    if embedded: return embedded()
+    if source=='kaggle': return _load_kaggle(cache, column)
     path = Path(source)
     if not path.exists(): raise InputError(f"{source}: no such folder or zip file; give one with both files "
                                           "of the competition, or embedded, standard or kaggle")
-    x, y, x_test = read_kaggle_files(path, cache)
-    return Digits(x, y, x_test, None, 'csv', path.resolve())
+    x, y, x_test, cells = read_kaggle_files(path, cache, column)
+    groups = to_groups(cells, len(y), str(source), column, {'column': column}) if column else None
+    return Digits(x, y, x_test, None, 'csv', path.resolve(), groups=groups)
 
 # %% ../nbs/00_data.ipynb #68c2d123
 add_docments(__name__)

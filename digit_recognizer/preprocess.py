@@ -10,6 +10,7 @@ __all__ = ['split', 'affine', 'warp', 'augment', 'scaling_layer', 'one_hot', 'st
 from typing import Callable
 from .core.backend import start_tensorflow
 from .core.docments import add_docments
+from .core.groups import Groups, group_split
 from .core.files import InputError
 
 # %% ../nbs/01_preprocess.ipynb #3aaae3ce
@@ -26,10 +27,12 @@ def split(
     val:float=.2,       # fraction held out for validation, 0 to below 1; 0 holds out none
     seed:int=0,         # which digits
     stratify:bool=True, # equal shares of each digit in training and validation?
+    groups:Groups|None=None, # of the labelled digits; each is kept on one side
 )->tuple[np.ndarray, np.ndarray]: # rows to train on, rows to validate on; both sorted
-    "Split labelled digits, by scikit-learn; raises `InputError` for too few of them."
+    "Split labelled digits, by scikit-learn; raises `InputError` for too few of them, or of their groups."
     from sklearn.model_selection import train_test_split
     if not val: return np.arange(len(y)), np.arange(0)
+    if groups: return group_split(y, groups, val, seed, stratify)
     try: train, held_out = train_test_split(np.arange(len(y)), test_size=val, random_state=seed,
                                             stratify=y if stratify else None)
     except ValueError as e: raise InputError(f"{len(y)} labels cannot be split with val={val}: {e}") from None

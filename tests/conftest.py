@@ -37,12 +37,18 @@ def root():
 
 
 @pytest.fixture(scope="session")
-def cases(root):
-    "Small inputs that once failed, in a folder beside the repository; without it their tests are skipped."
-    found = root.parent / "shared" / "cases"
+def shared(root):
+    "Data that may be tested with but not copied, in a folder beside the repository; without it their tests are skipped."
+    found = root.parent / "shared"
     if not found.is_dir():
-        pytest.skip("the folder of cases is not here")
+        pytest.skip("the folder of shared data is not here")
     return found
+
+
+@pytest.fixture(scope="session")
+def cases(shared):
+    "Small inputs that once failed."
+    return shared / "cases"
 
 
 @pytest.fixture(scope="session")

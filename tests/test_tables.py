@@ -45,7 +45,7 @@ def message_of(read, *args, **options):
 
 
 def assert_read(path):
-    x, y, x_test = read_kaggle_files(path, cache=False)
+    x, y, x_test, _ = read_kaggle_files(path, cache=False)
     assert np.array_equal(np.column_stack([y, x.reshape(-1, 784)]), ROWS) and np.array_equal(x_test, x)
 
 

@@ -36,6 +36,7 @@ from ..data import Digits
 from ..evaluate import Score, confusion, mistakes, per_digit, plot_confusion
 from ..images.rejector import load_rejector
 from ..runs.extra import record_text
+from .groups import groups_with_half, score_by_group
 from ..runs.folder import CODE, Run, check_has_model, load_run, recipe_score
 
 # %% ../../nbs/analysis/report.ipynb #a0ed4f36
@@ -137,6 +138,36 @@ def _scores(
     kept = {name: run.info['scores'].get(k) for k, name in names.items()}
     return {name: Score(score['n'], score['errors']) for name, score in kept.items() if score}
 
+# %% ../../nbs/analysis/report.ipynb #0ba26312
+def _groups_text(
+    run:Run, # a finished run with validation digits
+)->str:
+    "For whose digits the score holds."
+    if groups := run.info['data'].get('groups'):
+        return (f" Each {groups['kind']} is on one side of the split, so the validation score is about new "
+                "ones. The held-out digits have no groups here.")
+    if run.info['data']['source']!='csv' or run.info['data']['rehearsal']:
+        return (" It is about writers that the network has seen: MNIST's 836 writers are on both sides of "
+                "this split, and of the one into labelled and held-out digits.")
+    return (" No groups were given, such as writers. If one person wrote digits on both sides of the split, "
+            "the score says less about new writers (see --groups).")
+
+# %% ../../nbs/analysis/report.ipynb #04b55993
+def _groups_section(
+    run:Run, # a finished run whose digits have groups
+)->Section:
+    "The score by group."
+    kind, v = run.info['data']['groups']['kind'], run.validation
+    table, said = score_by_group(v['y'], v['proba'], run.group), run.info['scores']['validation']
+    by, wilson = said['by_group'], said['high']-said['low']
+    text = (f"The validation digits are of {by['groups']:,} groups ({kind}). By a cluster bootstrap of "
+            f"these, the 95% interval of the accuracy is {by['low']:.2%} to {by['high']:.2%}, "
+            f"{(by['high']-by['low'])/wilson:.1f} times as wide as the one that counts digits. "
+            f"Half of the {said['errors']:,} errors are in {groups_with_half(table):,} groups. "
+            f"The table has those with most errors.")
+    top = table.head(12).rename(columns={'low': 'from', 'high': 'to', 'share': 'share of errors'})
+    return Section('Groups', text, top.rename_axis(kind))
+
 # %% ../../nbs/analysis/report.ipynb #82fd8b4e
 def _score_section(
     run:Run, # a finished run
@@ -148,8 +179,8 @@ def _score_section(
     table = table.astype(columns).rename(columns={'low': 'from', 'high': 'to'})
     text = ("Accuracy with Wilson's 95% interval. It covers the luck of which digits were drawn, not "
             "that of the seed: another seed of the same recipe makes some ten mistakes in 8,400 more or "
-            "less. Nor does it cover other writers: the writers of these digits are on both sides of the "
-            "split.")
+            "less.")
+    text += _groups_text(run)
     return Section('Score', text+_unseen_text(run)+_corrections_text(run)+_blend_text(run), table)
 
 # %% ../../nbs/analysis/report.ipynb #68c4199d
@@ -380,7 +411,8 @@ def report_sections(
     if not run.info['scores']['validation']: return _unvalidated_sections(run, leaked)
     with silence_tensorflow():
         stress = [_corruptions_section(single, digits, who), _ood_section(single)]
-    sections = [_score_section(run), _copies_section(leaked, run),
+    sections = [_score_section(run), _groups_section(run) if run.group is not None else None,
+                _copies_section(leaked, run),
                 _agreement_section(run) if members else None, _confusion_section(run),
                 _mistakes_section(run, digits), _calibration_section(run), _risk_section(run),
                 _thresholds_section(run), *stress,
@@ -598,6 +630,7 @@ def command_for(
     words = ['digit_recognizer run', f'--recipe {name}', f"--seed {recipe['seed']}"]
     words += [f"--set {shell_quote(f'{k}={v}')}" for k, v in changed.items()]
     if data.get('corrections'): words.append('--corrections CSV')
+    if groups := data.get('groups'): words.append(f"--groups {shell_quote(groups.get('column', 'CSV'))}")
     words += [f"--extra {shell_quote(extra['source'])}" for extra in data.get('extra', [])]
     if pseudo := data.get('pseudo'):
         words.append(f"--pseudo {shell_quote(pseudo['run'])} --sure {pseudo['sure']:g}")
@@ -693,6 +726,7 @@ def _fact(
 )->Any: # what a table shows
     "A fact about the data, in short."
     if name=='extra': return '; '.join(record_text(name, one) for one in value)
+    if name=='groups': return f"{value['groups']:,} of kind {value['kind']}, SHA-256 {value['sha256']}"
     return len(value) if name=='corrections' else record_text(name, value) if name=='pseudo' else value
 
 # %% ../../nbs/analysis/report.ipynb #f4d46e17

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PIXELS', 'BLOCK', 'SPAN', 'CACHED_SIZES', 'CACHED_FILES', 'KAGGLE_FILES', 'check_header', 'write_csv', 'read_blocks',
-           'spans', 'cache_folder', 'read_csv', 'find_kaggle_files', 'read_kaggle_files', 'find_train_file']
+           'spans', 'cache_folder', 'read_csv', 'find_kaggle_files', 'take_column', 'read_kaggle_files',
+           'find_train_file']
 
 # %% ../../nbs/core/tables.ipynb #37f2b7a1
 import errno
@@ -534,18 +535,42 @@ def _locate_files(
     return [_unpack_single(file, wanted, tmp) if file.suffix.casefold()=='.zip' else file
             for file, wanted in zip(files, KAGGLE_FILES)]
 
+# %% ../../nbs/core/tables.ipynb #71d90b52
+def take_column(
+    path:Path,    # a CSV
+    column:str,   # its name
+    copy:Path,    # a file to make, without that column
+)->list[str]: # the column's cells, as text; '' where a line is too short
+    "Separate a column from a CSV; raises `InputError` unless the header names it once."
+    check_file(path)
+    with open(path, encoding='utf-8-sig', errors='replace') as f, open(copy, 'w', encoding='utf-8') as out:
+        names = [name.strip().strip('"') for name in f.readline().split(',')]
+        if names.count(column)!=1 or column=='label' or column in PIXELS:
+            others = [name for name in names if name not in ('label', *PIXELS, *_GRID)][:4]
+            raise InputError(f"{path.name}: has no column {column!r} for groups; "
+                             f"the columns beside label and pixels are {', '.join(others) or 'none'}")
+        at, cells = names.index(column), []
+        f.seek(0)
+        for line in f:
+            row = line.rstrip('\n').split(',')
+            cells.append(row.pop(at).strip() if at<len(row) else '')
+            out.write(','.join(row)+'\n'*line.endswith('\n'))
+    return cells[1:]
+
 # %% ../../nbs/core/tables.ipynb #a13ec5ae
 def read_kaggle_files(
     path:Path,            # a folder or zip with train.csv and test.csv
     cache:bool|Path=True, # as for `read_csv`
-)->tuple: # labelled images, their labels, images to predict; all uint8
+    column:str|None=None, # of train.csv, that names the group of each digit
+)->tuple: # labelled images, their labels, images to predict, all uint8; the column's cells (n,), or None
     "Read the competition's two files; raises `InputError` that names the first thing wrong, also the scale."
     with tempfile.TemporaryDirectory() as tmp:
-        train, test = _locate_files(path, Path(tmp))
+        (train, test), cells = _locate_files(path, Path(tmp)), None
+        if column: cells, train = take_column(train, column, Path(tmp)/train.name), Path(tmp)/train.name
         imgs, labels = read_csv(train, True, cache)
         to_predict, _ = read_csv(test, False, cache)
     for path, x in ((train, imgs), (test, to_predict)): check_pixels(x, path.name, 1)
-    return imgs, labels, to_predict
+    return imgs, labels, to_predict, cells
 
 # %% ../../nbs/core/tables.ipynb #64ec2dcc
 def find_train_file(

@@ -71,14 +71,15 @@ class CompareAnswer(Answer, frozen=True, tag='digit_recognizer/compare/1'):
     only_a:Count # digits that the first alone misread
     only_b:Count # digits that the second alone misread
     both:Count # digits that both misread
-    p_value:Share # of McNemar's exact test, two-sided
+    p_value:Share # of McNemar's exact test, two-sided; by group where groups are known
     difference:float # accuracy of the second minus that of the first, -1 to 1
-    low:float # lower limit of its 95% interval
+    low:float # lower limit of its 95% interval, by group where groups are known
     high:float # upper limit
     better:Literal['a', 'b']|None # null where there is not enough evidence
     verdict:str # the same in a sentence
     remark:str # what the comparison cannot tell; often empty
     digits:Literal['validation', 'held out'] # which digits were compared
+    groups:Count|None # that test and interval count; null where digits count
 
 # %% ../../nbs/runs/answers.ipynb #ef78da64
 def answer_compare(
@@ -87,7 +88,7 @@ def answer_compare(
     "A comparison as an answer."
     difference, low, high = c.difference()
     return CompareAnswer(True, c.a, c.b, c.n, c.only_a, c.only_b, c.both, c.p_value, difference, low, high,
-                         c.better, c.verdict(), c.remark, c.digits)
+                         c.better, c.verdict(), c.remark, c.digits, c.by_group and c.by_group.groups)
 
 # %% ../../nbs/runs/answers.ipynb #23fce318
 class PredictAnswer(Answer, frozen=True, tag='digit_recognizer/predict/1'):

@@ -17,6 +17,7 @@ from ..core.backend import silence_tensorflow
 from ..core.docments import add_docments
 from ..core.console import say, shell_quote
 from ..core.files import InputError
+from ..core.groups import Groups, group_folds
 from ..core.jobs import ChildExecutor, Executor, SerialExecutor, progress_bar
 from ..core.recipe import Recipe
 from ..core.speed import dtype_policy
@@ -27,8 +28,9 @@ from .extra import extra_count, extra_origin
 from .folder import (
     PLAN, PlanError, Run, check_visible, create_run, digits_maker, is_finished, load_planned_digits,
     load_run, lock_run, planned_recipe, read_plan)
-from .pipeline import (
-    check_recipe, finish_run, run_info, strategy_info, teachers_info, train_or_resume, write_results)
+from digit_recognizer.runs.pipeline import (
+    check_recipe, finish_run, run_info, strategy_info, teachers_info, train_or_resume, with_group,
+    write_results)
 
 # %% ../../nbs/runs/ensemble.ipynb #ac6b6cc8
 def fold_count(
@@ -42,10 +44,12 @@ def fold_rows(
     y:np.ndarray,  # labels, (n,)
     recipe:Recipe, # gives val, seed and stratify
     member:int,    # which member, from 0
+    groups:Groups|None=None, # of the digits; each is kept on one side
 )->tuple: # training rows, validation rows; both sorted
     "The rows of one member; raises `InputError` when there are too few digits for the folds."
     from sklearn.model_selection import KFold, StratifiedKFold
     n, counts = fold_count(recipe), np.bincount(y)
+    if groups: return group_folds(y, groups, n, recipe.seed+member//n, recipe.stratify)[member%n]
     kind = StratifiedKFold if recipe.stratify else KFold
     if len(y)<n or recipe.stratify and counts[counts>0].min()<n:
         raise InputError(f"ensemble: {len(y)} labels are too few for {n} folds with every digit in each; "
@@ -81,7 +85,7 @@ def train_member(
     folder, member_recipe = out/'members'/str(member), replace(recipe, seed=recipe.seed+member)
     if is_finished(folder): return load_run(folder).info['scores']
     if progress: say(f'member {member} ({member+1} of {members})', err=True)
-    rows = fold_rows(digits.y, recipe, member)
+    rows = fold_rows(digits.y, recipe, member, digits.groups)
     return train_or_resume(folder, digits, member_recipe, progress, rows).info['scores']
 
 # %% ../../nbs/runs/ensemble.ipynb #2b8e5f70
@@ -139,7 +143,8 @@ def _combine_members(
     folds = {'folds': fold_count(todo.recipe), 'out_of_fold': len(validation['rows'])}
     info = run_info(todo.digits, todo.recipe, folds, validation['rows'], validation['proba'], test,
                     **_members_info(runs))
-    write_results(todo.out, ensemble([run.model for run in runs]), curves, validation, test, info)
+    write_results(todo.out, ensemble([run.model for run in runs]), curves,
+                  with_group(todo.digits, validation), test, info)
 
 # %% ../../nbs/runs/ensemble.ipynb #6c86c6fd
 def _finish_ensemble(
@@ -165,7 +170,7 @@ def _check_ensemble(
     check_recipe(recipe, digits)
     replace(recipe, seed=recipe.seed+members-1) # raises for a seed out of range
     folds = range(min(members, fold_count(recipe)))
-    least = min(len(fold_rows(digits.y, recipe, fold)[0]) for fold in folds)
+    least = min(len(fold_rows(digits.y, recipe, fold, digits.groups)[0]) for fold in folds)
     steps_per_epoch(least+extra_count(digits), recipe.batch)
 
 # %% ../../nbs/runs/ensemble.ipynb #53de9f8a
@@ -196,6 +201,8 @@ def _check_conditions(
         raise PlanError(f"{out}: was begun with other digits; give those")
     if extra_origin(digits)!={key: plan[key] for key in ('extra', 'pseudo') if key in plan}:
         raise PlanError(f"{out}: was begun with other extra digits or pseudo-labels; give those")
+    if (digits.groups.sha256 if digits.groups else None)!=plan.get('groups', {}).get('sha256'):
+        raise PlanError(f"{out}: was begun with other groups, or without; give the same")
     if plan['settings']!=settings:
         raise PlanError(f"{out}: was begun with {plan['settings']}, not with {settings} as here; "
                         f"resume it with: digit_recognizer run --resume {shell_quote(out)}")

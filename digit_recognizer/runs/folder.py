@@ -39,7 +39,7 @@ from ..core.network import NetworkModel, network_text
 from ..core.predict import check_proba, predict
 from ..core.recipe import BEFORE, Recipe, code_checksum, read_recipe
 from ..core.source import read_source
-from ..data import Digits, load_digits, load_embedded, with_corrections
+from ..data import Digits, load_digits, load_embedded, with_corrections, with_groups
 from ..evaluate import Score
 from .extra import add_origin, extra_origin, record_text, with_pseudo
 from .models import LARGEST_UNPACKED, check_unpacked_size, load_model, save_model
@@ -214,6 +214,15 @@ class Run:
         if score is None: raise InputError(f"{self.folder}: {NO_VALIDATION}")
         arrays = read_arrays(path, ('rows', 'y', 'proba'), self.read('validation.npz'))
         return _as_validation(path, arrays, score['n'], self.info['data']['labelled'])
+
+    @cached_property
+    def group(self)->Any: # str (n,); None where groups are not known
+        "The group of each validation digit."
+        if 'groups' not in self.info['data'] or 'blend' in self.info: return None
+        path, n = self.folder/'validation.npz', len(self.validation['rows'])
+        group = read_arrays(path, ('group',), self.read('validation.npz'))['group']
+        if group.dtype.kind=='U' and group.shape==(n,): return group
+        raise InputError(f"{path}: group is {group.dtype} {group.shape}; expected {n:,} texts; {MAKE_AGAIN}")
 
     @cached_property
     def test(self)->np.ndarray: # float32 (m, 10)
@@ -428,13 +437,32 @@ def _reload_extra(
     raise InputError(f"the answers of {pseudo['run']} have changed since they were read first; "
                      "put the old run back or start a new one")
 
+# %% ../../nbs/runs/folder.ipynb #444755d4
+def _groups_origin(
+    digits:Digits, # perhaps with groups
+)->dict: # empty without groups
+    "What it takes to read groups again."
+    return {'groups': {'sha256': digits.groups.sha256, **digits.groups.origin}} if digits.groups else {}
+
+# %% ../../nbs/runs/folder.ipynb #d80e2202
+def _load_grouped(
+    source:str,  # where digits were read from
+    groups:dict, # of `_groups_origin`; empty without groups
+)->Digits:
+    "Read digits and their groups again; raises `InputError` for groups that were an array."
+    digits = load_digits(source, column=groups.get('column'))
+    if not groups or 'column' in groups: return digits
+    if 'path' in groups: return with_groups(digits, groups['path'])
+    raise InputError("the groups were given as an array; resume the run in Python, by "
+                     "resume_run(folder, digits=digits)")
+
 # %% ../../nbs/runs/folder.ipynb #e94b1d62
 def _digits_facts(
     digits:Digits, # to be learnt from
 )->dict: # the arguments of `reload_digits`
     "What it takes to read the same digits again."
     return {'source': str(digits.path or digits.source), 'corrections': digits.corrections,
-            'fingerprint': digits.fingerprint, **extra_origin(digits)}
+            'fingerprint': digits.fingerprint, **extra_origin(digits), **_groups_origin(digits)}
 
 # %% ../../nbs/runs/folder.ipynb #c5ff04a5
 def create_run(
@@ -509,13 +537,17 @@ def reload_digits(
     fingerprint:str,  # of the digits with their corrections
     extra:list|None=None,  # of `extra_origin`: extra labelled digits
     pseudo:dict|None=None, # of `extra_origin`: the run whose answers serve as labels
+    groups:dict|None=None, # of `_groups_origin`
 )->Digits:
     "Read digits again, in any process; raises `InputError` if they cannot be read, or have changed."
-    try: digits = with_corrections(load_digits(source), corrections)
+    try: digits = with_corrections(_load_grouped(source, groups or {}), corrections)
     except InputError as e: raise InputError(f"the digits cannot be read any more: {e}") from None
     if digits.fingerprint!=fingerprint:
         raise InputError(f"the digits have changed since they were read first ({source}); "
                          "put the old files back or start a new run")
+    if groups and digits.groups and digits.groups.sha256!=groups['sha256']:
+        raise InputError("the groups have changed since they were read first; "
+                         "put the old ones back or start a new run")
     return _reload_extra(digits, extra or [], pseudo)
 
 # %% ../../nbs/runs/folder.ipynb #89cb2d34
@@ -525,7 +557,7 @@ def load_planned_digits(
 )->Digits:
     "Read the digits of an interrupted run again; raises `InputError` where they have changed."
     facts = {key: plan[key] for key in ('source', 'corrections', 'fingerprint')}
-    facts |= {key: plan[key] for key in ('extra', 'pseudo') if key in plan}
+    facts |= {key: plan[key] for key in ('extra', 'pseudo', 'groups') if key in plan}
     try: return reload_digits(**facts)
     except InputError as e: raise InputError(f"{out}: {e}") from None
 
