@@ -6,28 +6,28 @@
 __all__ = ['MNIST_C', 'shot_noise', 'impulse_noise', 'glass_blur', 'motion_blur', 'shear', 'scale', 'rotate', 'translate',
            'brightness', 'stripe', 'fog', 'spatter', 'dotted_line', 'zigzag', 'canny_edges', 'corrupted_scores']
 
-# %% ../../nbs/analysis/mnist_c.ipynb #b11b847a
+# %% ../../nbs/analysis/mnist_c.ipynb #7e810347
 from collections.abc import Callable
 from typing import Any
 
-# %% ../../nbs/analysis/mnist_c.ipynb #40c1ef82
+# %% ../../nbs/analysis/mnist_c.ipynb #06b0faf1
 import numpy as np
 
-# %% ../../nbs/analysis/mnist_c.ipynb #ce3726f2
+# %% ../../nbs/analysis/mnist_c.ipynb #013a6b26
 from ..core.docments import add_docments
 from ..core.predict import predict
 from .confidence import expected_calibration_error
 from .robustness import blur, rotate as rotate_by, scale as scale_by
 from ..evaluate import score
 
-# %% ../../nbs/analysis/mnist_c.ipynb #edcc6181
+# %% ../../nbs/analysis/mnist_c.ipynb #0cbda210
 def _as_bytes(
     a:np.ndarray, # any numbers, (n, 28, 28), 0-255
 )->np.ndarray: # uint8 (n, 28, 28)
     "Rounded and clipped to what a pixel can be."
     return np.clip(np.rint(a), 0, 255).astype(np.uint8)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #2ba1a879
+# %% ../../nbs/analysis/mnist_c.ipynb #5c43b3ff
 def shot_noise(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -36,7 +36,7 @@ def shot_noise(
     "Noise of a sensor that counts few photons (Poisson)."
     return _as_bytes(np.random.default_rng(seed).poisson(x/255*photons)*255/photons)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #c44e77bb
+# %% ../../nbs/analysis/mnist_c.ipynb #7ad8e3b2
 def impulse_noise(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -46,7 +46,7 @@ def impulse_noise(
     drawn = np.random.default_rng(seed).random(x.shape)
     return np.where(drawn<share/2, 0, np.where(drawn<share, 255, x)).astype(np.uint8)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #de9a2d90
+# %% ../../nbs/analysis/mnist_c.ipynb #158c6d3b
 def glass_blur(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -60,7 +60,7 @@ def glass_blur(
         out = out[np.arange(len(x))[:, None, None], np.clip(rows+dr, 0, 27), np.clip(cols+dc, 0, 27)]
     return blur(out, .6)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #95ecaf2f
+# %% ../../nbs/analysis/mnist_c.ipynb #8d447c4d
 def _by_choice(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int,
@@ -71,7 +71,7 @@ def _by_choice(
     for i, way in enumerate(ways): out[choice==i] = way(x[choice==i])
     return out
 
-# %% ../../nbs/analysis/mnist_c.ipynb #6b37f9a7
+# %% ../../nbs/analysis/mnist_c.ipynb #32cff440
 def motion_blur(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -85,7 +85,7 @@ def motion_blur(
     return _by_choice(x, seed, [lambda some, k=k: _as_bytes(convolve(some.astype(np.float32), k[None]/k.sum()))
                                 for k in kernels])
 
-# %% ../../nbs/analysis/mnist_c.ipynb #f2267b2a
+# %% ../../nbs/analysis/mnist_c.ipynb #45557f57
 def _shift(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     down:int,     # pixels
@@ -95,7 +95,7 @@ def _shift(
     wide = np.pad(x, ((0, 0), (abs(down),)*2, (abs(right),)*2))
     return wide[:, abs(down)-down:abs(down)-down+28, abs(right)-right:abs(right)-right+28]
 
-# %% ../../nbs/analysis/mnist_c.ipynb #a4cfaa20
+# %% ../../nbs/analysis/mnist_c.ipynb #5b64e3e9
 def _shear(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     lean:float,   # pixels to the right for each pixel up
@@ -105,7 +105,7 @@ def _shear(
     matrix = np.array([[1, 0, 0], [0, 1, 0], [0, lean, 1]])
     return affine_transform(x, matrix, [0, 0, -13.5*lean], order=1)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #c6bf4761
+# %% ../../nbs/analysis/mnist_c.ipynb #0fafb2b8
 def shear(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -113,7 +113,7 @@ def shear(
     "Leant over by half its height, to either side."
     return _by_choice(x, seed, [lambda some: _shear(some, .5), lambda some: _shear(some, -.5)])
 
-# %% ../../nbs/analysis/mnist_c.ipynb #b92650d2
+# %% ../../nbs/analysis/mnist_c.ipynb #cbf8cf4d
 def scale(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,   # has no effect
@@ -121,7 +121,7 @@ def scale(
     "Shrunk to six tenths."
     return scale_by(x, .6)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #63e62e1f
+# %% ../../nbs/analysis/mnist_c.ipynb #4b0b856e
 def rotate(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -129,7 +129,7 @@ def rotate(
     "Turned by 30°, to either side."
     return _by_choice(x, seed, [lambda some: rotate_by(some, 30), lambda some: rotate_by(some, -30)])
 
-# %% ../../nbs/analysis/mnist_c.ipynb #af65f7ab
+# %% ../../nbs/analysis/mnist_c.ipynb #f2ef6d37
 def translate(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -139,7 +139,7 @@ def translate(
     moves = [(down, right) for down in (-pixels, pixels) for right in (-pixels, pixels)]
     return _by_choice(x, seed, [lambda some, m=m: _shift(some, *m) for m in moves])
 
-# %% ../../nbs/analysis/mnist_c.ipynb #66eba2d1
+# %% ../../nbs/analysis/mnist_c.ipynb #793d89d1
 def brightness(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,   # has no effect
@@ -148,7 +148,7 @@ def brightness(
     "All pixels lighter."
     return _as_bytes(x+float(grey_levels))
 
-# %% ../../nbs/analysis/mnist_c.ipynb #709584d9
+# %% ../../nbs/analysis/mnist_c.ipynb #1faaa166
 def stripe(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,   # has no effect
@@ -159,7 +159,7 @@ def stripe(
     out[:, :, left:left+wide] = 255-out[:, :, left:left+wide]
     return out
 
-# %% ../../nbs/analysis/mnist_c.ipynb #81890031
+# %% ../../nbs/analysis/mnist_c.ipynb #baa553dc
 def _clouds(
     n:int, # images
     rng,   # numpy Generator
@@ -174,7 +174,7 @@ def _clouds(
     low, high = total.min((1, 2), keepdims=True), total.max((1, 2), keepdims=True)
     return (total-low)/(high-low)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #821b41d9
+# %% ../../nbs/analysis/mnist_c.ipynb #d9fe5abb
 def fog(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -184,7 +184,7 @@ def fog(
     cover = thickness*_clouds(len(x), np.random.default_rng(seed))
     return _as_bytes(x*(1-cover)+255*cover)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #248baa53
+# %% ../../nbs/analysis/mnist_c.ipynb #7e317295
 def spatter(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -196,7 +196,7 @@ def spatter(
     covered = drops>np.quantile(drops, 1-share, axis=(1, 2), keepdims=True)
     return np.where(covered, np.maximum(x, 160), x).astype(np.uint8)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #318c110f
+# %% ../../nbs/analysis/mnist_c.ipynb #f1c93fce
 def _draw_path(
     img:np.ndarray,  # uint8 (28, 28); is changed
     heights:np.ndarray, # of the line in each column, (28,), pixels
@@ -207,7 +207,7 @@ def _draw_path(
         near = 1.3-abs(np.arange(28)-heights[column])
         img[:, column] = np.maximum(img[:, column], _as_bytes(255*np.clip(near, 0, 1)))
 
-# %% ../../nbs/analysis/mnist_c.ipynb #840e3191
+# %% ../../nbs/analysis/mnist_c.ipynb #2b640fe7
 def dotted_line(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -218,7 +218,7 @@ def dotted_line(
         _draw_path(img, np.linspace(left, right, 28), np.arange(28)%4<2)
     return out
 
-# %% ../../nbs/analysis/mnist_c.ipynb #e5d27ade
+# %% ../../nbs/analysis/mnist_c.ipynb #7f687f1e
 def zigzag(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,
@@ -233,7 +233,7 @@ def zigzag(
         _draw_path(img, heights, np.ones(28, bool))
     return out
 
-# %% ../../nbs/analysis/mnist_c.ipynb #27ba9f5b
+# %% ../../nbs/analysis/mnist_c.ipynb #f9f1e75f
 def _thin(
     size:np.ndarray, # of the gradient, (n, 28, 28)
     down:np.ndarray, # its part down, (n, 28, 28)
@@ -248,7 +248,7 @@ def _thin(
         crest |= (way==k) & (size>=ahead) & (size>behind)
     return np.where(crest, size, 0)
 
-# %% ../../nbs/analysis/mnist_c.ipynb #144b107d
+# %% ../../nbs/analysis/mnist_c.ipynb #d3c66a5c
 def canny_edges(
     x:np.ndarray, # images, uint8 (n, 28, 28)
     seed:int=0,   # has no effect
@@ -262,14 +262,14 @@ def canny_edges(
     joined[1] = True # within an image only
     return binary_propagation(crest>30, joined, crest>10).astype(np.uint8)*255
 
-# %% ../../nbs/analysis/mnist_c.ipynb #b89b3466
+# %% ../../nbs/analysis/mnist_c.ipynb #85e83ed2
 MNIST_C:dict[str, Callable] = {
     'shot noise': shot_noise, 'impulse noise': impulse_noise, 'glass blur': glass_blur, 'motion blur': motion_blur,
     'shear': shear, 'scale': scale, 'rotate': rotate, 'brightness': brightness, 'translate': translate,
     'stripe': stripe, 'fog': fog, 'spatter': spatter, 'dotted line': dotted_line, 'zigzag': zigzag,
     'canny edges': canny_edges} # name in the paper -> images, seed -> images
 
-# %% ../../nbs/analysis/mnist_c.ipynb #5124fcc0
+# %% ../../nbs/analysis/mnist_c.ipynb #6387b48a
 def corrupted_scores(
     model,           # takes pixels (n, 28, 28, 1) in 0-255, gives probabilities (n, 10)
     x:np.ndarray,    # images that were not trained on, uint8 (n, 28, 28)
@@ -285,3 +285,6 @@ def corrupted_scores(
                      'ece': expected_calibration_error(y, proba), 'answered': int(sure.sum()),
                      'wrong': int((sure & wrong).sum())})
     return rows
+
+# %% ../../nbs/analysis/mnist_c.ipynb #463215b0
+add_docments(__name__)
