@@ -82,8 +82,8 @@ def motion_blur(
     line = np.zeros((length, length))
     line[length//2] = 1/length
     kernels = [turned(line, angle, reshape=False, order=1) for angle in range(0, 180, 15)]
-    return _by_choice(x, seed, [lambda some, k=k: _as_bytes(convolve(some.astype(np.float32), k[None]/k.sum()))
-                                for k in kernels])
+    def smeared(kernel): return lambda some: _as_bytes(convolve(some.astype(float), kernel[None]/kernel.sum()))
+    return _by_choice(x, seed, [smeared(kernel) for kernel in kernels])
 
 # %% ../../nbs/analysis/mnist_c.ipynb #45557f57
 def _shift(
@@ -264,8 +264,8 @@ def canny_edges(
 
 # %% ../../nbs/analysis/mnist_c.ipynb #85e83ed2
 MNIST_C:dict[str, Callable] = {
-    'shot noise': shot_noise, 'impulse noise': impulse_noise, 'glass blur': glass_blur, 'motion blur': motion_blur,
-    'shear': shear, 'scale': scale, 'rotate': rotate, 'brightness': brightness, 'translate': translate,
+    'shot noise': shot_noise, 'impulse noise': impulse_noise, 'glass blur': glass_blur,
+    'motion blur': motion_blur, 'shear': shear, 'scale': scale, 'rotate': rotate, 'brightness': brightness, 'translate': translate,
     'stripe': stripe, 'fog': fog, 'spatter': spatter, 'dotted line': dotted_line, 'zigzag': zigzag,
     'canny edges': canny_edges} # name in the paper -> images, seed -> images
 
@@ -281,9 +281,10 @@ def corrupted_scores(
     for name, corrupt in ({'none': lambda x: x} | MNIST_C).items():
         proba = predict(model, corrupt(x), check=False)
         sure, wrong = proba.max(1)>=threshold, proba.argmax(1)!=y
-        rows.append({'corruption': name, **score(y, proba).to_dict(), 'confidence': float(proba.max(1).mean()),
-                     'ece': expected_calibration_error(y, proba), 'answered': int(sure.sum()),
-                     'wrong': int((sure & wrong).sum())})
+        rows.append({'corruption': name, **score(y, proba).to_dict(),
+                     'confidence': float(proba.max(1).mean()),
+                     'ece': expected_calibration_error(y, proba),
+                     'answered': int(sure.sum()), 'wrong': int((sure & wrong).sum())})
     return rows
 
 # %% ../../nbs/analysis/mnist_c.ipynb #463215b0
