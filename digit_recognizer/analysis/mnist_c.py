@@ -8,7 +8,6 @@ __all__ = ['MNIST_C', 'shot_noise', 'impulse_noise', 'glass_blur', 'motion_blur'
 
 # %% ../../nbs/analysis/mnist_c.ipynb #7e810347
 from collections.abc import Callable
-from typing import Any
 
 # %% ../../nbs/analysis/mnist_c.ipynb #06b0faf1
 import numpy as np
@@ -82,7 +81,7 @@ def motion_blur(
     line = np.zeros((length, length))
     line[length//2] = 1/length
     kernels = [turned(line, angle, reshape=False, order=1) for angle in range(0, 180, 15)]
-    def smeared(kernel): return lambda some: _as_bytes(convolve(some.astype(float), kernel[None]/kernel.sum()))
+    def smeared(kernel): return lambda some: _as_bytes(convolve(some*1., kernel[None]/kernel.sum()))
     return _by_choice(x, seed, [smeared(kernel) for kernel in kernels])
 
 # %% ../../nbs/analysis/mnist_c.ipynb #45557f57
@@ -265,8 +264,8 @@ def canny_edges(
 # %% ../../nbs/analysis/mnist_c.ipynb #85e83ed2
 MNIST_C:dict[str, Callable] = {
     'shot noise': shot_noise, 'impulse noise': impulse_noise, 'glass blur': glass_blur,
-    'motion blur': motion_blur, 'shear': shear, 'scale': scale, 'rotate': rotate, 'brightness': brightness, 'translate': translate,
-    'stripe': stripe, 'fog': fog, 'spatter': spatter, 'dotted line': dotted_line, 'zigzag': zigzag,
+    'motion blur': motion_blur, 'shear': shear, 'scale': scale, 'rotate': rotate,
+    'brightness': brightness, 'translate': translate, 'stripe': stripe, 'fog': fog, 'spatter': spatter, 'dotted line': dotted_line, 'zigzag': zigzag,
     'canny edges': canny_edges} # name in the paper -> images, seed -> images
 
 # %% ../../nbs/analysis/mnist_c.ipynb #6387b48a
