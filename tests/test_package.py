@@ -171,11 +171,12 @@ def test_small_benchmarks_run(benchmark, root, tmp_path):
 
 
 @pytest.mark.slow
-def test_small_benchmark_of_writers_runs(root, tmp_path):
+@pytest.mark.parametrize("benchmark", ["writers", "shift"])
+def test_small_benchmarks_of_writers_run(benchmark, root, tmp_path):
     "With made-up writers, because the real ones are not part of the repository."
     rng = np.random.default_rng(0)
     made_up = {f"{a}_{part}": rng.integers(0, 5 if a == "series" else 800, n) for part, n in (("train", 60000), ("test", 10000)) for a in ("writer", "series")}
     np.savez(tmp_path / "writers.npz", **made_up)
-    told = run([sys.executable, "benchmarks/writers.py", "--small", "--writers", tmp_path / "writers.npz", "--out", tmp_path / "out.json"], cwd=root)
+    told = run([sys.executable, f"benchmarks/{benchmark}.py", "--small", "--writers", tmp_path / "writers.npz", "--out", tmp_path / "out.json"], cwd=root)
     assert told.returncode == 0, told.stderr[-3000:]
     assert (tmp_path / "out.json").exists()
