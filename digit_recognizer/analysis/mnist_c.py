@@ -262,11 +262,11 @@ def canny_edges(
     return binary_propagation(crest>30, joined, crest>10).astype(np.uint8)*255
 
 # %% ../../nbs/analysis/mnist_c.ipynb #85e83ed2
-MNIST_C:dict[str, Callable] = {
+MNIST_C:dict[str, Callable] = { # name in the paper -> function of images and a seed
     'shot noise': shot_noise, 'impulse noise': impulse_noise, 'glass blur': glass_blur,
     'motion blur': motion_blur, 'shear': shear, 'scale': scale, 'rotate': rotate,
     'brightness': brightness, 'translate': translate, 'stripe': stripe, 'fog': fog, 'spatter': spatter,
-    'dotted line': dotted_line, 'zigzag': zigzag, 'canny edges': canny_edges} # name in the paper -> images, seed -> images
+    'dotted line': dotted_line, 'zigzag': zigzag, 'canny edges': canny_edges}
 
 # %% ../../nbs/analysis/mnist_c.ipynb #6387b48a
 def corrupted_scores(
