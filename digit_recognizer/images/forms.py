@@ -110,7 +110,7 @@ def find_darkness(
 
 # %% ../../nbs/images/forms.ipynb #aa29f9cc
 MAX_TURN = 16 # degrees
-LEAST_TURN = 3 # degrees; a page turned by less is left as it is
+LEAST_TURN = 3 # degrees; a page turned by less is not turned back
 
 # %% ../../nbs/images/forms.ipynb #104e12be
 def find_turn(
@@ -249,7 +249,8 @@ def _find_fragments(
     from scipy.ndimage import find_objects, label
     numbers, _ = label(spread(thin, 3, 2*gap+1), np.ones((3, 3)))
     fragments, places = [], find_objects(numbers)
-    boxes = np.array([[r.start, c.start, r.stop-r.start, c.stop-c.start] for r, c in places], int).reshape(-1, 4)
+    boxes = [[r.start, c.start, r.stop-r.start, c.stop-c.start] for r, c in places]
+    boxes = np.array(boxes, int).reshape(-1, 4)
     votes = _most_votes(thin, numbers, boxes)
     for n in np.flatnonzero((boxes[:, 3]-2*gap>=least) & (votes>=.8*filled*least))+1:
         rows, cols = places[n-1]
