@@ -249,8 +249,8 @@ def _find_fragments(
     from scipy.ndimage import find_objects, label
     numbers, _ = label(spread(thin, 3, 2*gap+1), np.ones((3, 3)))
     fragments, places = [], find_objects(numbers)
-    boxes = [[r.start, c.start, r.stop-r.start, c.stop-c.start] for r, c in places]
-    boxes = np.array(boxes, int).reshape(-1, 4)
+    boxes = np.array([[r.start, c.start, r.stop-r.start, c.stop-c.start] for r, c in places],
+                     int).reshape(-1, 4)
     votes = _most_votes(thin, numbers, boxes)
     for n in np.flatnonzero((boxes[:, 3]-2*gap>=least) & (votes>=.8*filled*least))+1:
         rows, cols = places[n-1]
