@@ -467,7 +467,7 @@ def _group_numbers(
 )->np.ndarray: # int (n,), a number for each thing from 0
     "Number groups; `scipy.sparse.csgraph` does the same, but its import takes longer than a page."
     near = near | near.T | np.eye(len(near), dtype=bool)
-    numbers, before = np.arange(len(near)), None
+    numbers, before = np.arange(len(near)), np.zeros(0, int)
     while not np.array_equal(numbers, before):
         before = numbers
         numbers = np.where(near, numbers, len(near)).min(1)
