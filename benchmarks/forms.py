@@ -2,15 +2,20 @@
 
     python benchmarks/forms.py            # 1,000 forms, half an hour; interrupted, it resumes
     python benchmarks/forms.py --small    # ten forms
+    python benchmarks/forms.py --sheets FOLDER --rapidocr PYTHON    # and the ids of real sheets, also by RapidOCR
 
 Five styles of form are drawn with print around them and with the held-out digits, which the shipped model never learnt
 from. Each form is turned by up to 15 degrees and scanned (150, 200 or 300 dpi, noise, blur, grey paper, JPEG); every
-fourth is photographed on a table instead. The same number draws the same form.
+fourth is photographed on a table instead. The same number draws the same form. Neither the forms nor the digits that
+were used while the reader was made are measured.
 """
 import io
+import re
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -20,7 +25,8 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from digit_recognizer.data import load_digits
 from digit_recognizer.evaluate import Score
 from digit_recognizer.images.forms import find_projection, project
-from digit_recognizer.images.read import read_picture
+from digit_recognizer.images.read import _open_pages as open_pages, page_names, read_picture
+from digit_recognizer.images.rejector import load_rejector
 from digit_recognizer.runs.export import small_model
 from digit_recognizer.runs.folder import pretrained_run
 from results import begun, command, result_file, write_result
@@ -87,8 +93,8 @@ def _layout(style, rng):
     return [(left+c*(w+gap), top+r*apart, left+c*(w+gap)+w, top+r*apart+h) for r in range(rows) for c in range(n)]
 
 
-def _draw(style, rng, dpi, digits):
-    "A flat page, its cells in pixels, and the digits in them."
+def _draw(style, rng, dpi, digits, rows):
+    "A flat page, its cells in pixels, the digits in them, and their rows, which are some of the held-out digits'."
     page = Image.new('L', (round(WIDE*dpi), round(HIGH*dpi)), 255)
     draw, cells = ImageDraw.Draw(page), _layout(style, rng)
     edges = np.array(cells)
@@ -107,20 +113,35 @@ def _draw(style, rng, dpi, digits):
     for left, up, right, down in dict.fromkeys(cells):
         for ends in (((left, up), (right, up)), ((left, down), (right, down)), ((left, up), (left, down)), ((right, up), (right, down))):
             _wall(draw, ends, dpi, grey, dotted, thick)
-    ink, truth = np.array(page, float), []
+    ink, truth, drawn = np.array(page, float), [], []
     for cell in cells:
-        row = int(rng.integers(len(digits.y_test)))
+        row = int(rows[rng.integers(len(rows))])
+        drawn.append(row)
         truth.append(-1 if rng.random()<.08 else int(digits.y_test[row]))
         if truth[-1]>=0: _write(ink, digits.x_test[row], cell, rng, dpi)
-    return ink, edges*dpi, truth
+    return ink, edges*dpi, truth, drawn
 
 
-def draw_form(number, digits):
-    "The form of a number; its style goes round."
+FIRST, TUNED = 1000, 100 # the first form that is measured; how many were used while the reader was made
+
+
+def _flat(number, digits, rows):
+    "A form before it is scanned: its random numbers, style, is it a photo?, dots per inch, page, cells, digits, their rows."
     rng, style = np.random.default_rng(number), STYLES[number%len(STYLES)]
     photo = number//len(STYLES)%4==3
     dpi = 250 if photo else int(rng.choice([150, 200, 300]))
-    page, edges, truth = _draw(style, rng, dpi, digits)
+    return rng, style, photo, dpi, *_draw(style, rng, dpi, digits, rows)
+
+
+def unused_rows(digits):
+    "The rows of the held-out digits that no form held while the reader was made."
+    every = np.arange(len(digits.y_test))
+    return np.setdiff1d(every, np.concatenate([_flat(number, digits, every)[-1] for number in range(TUNED)]))
+
+
+def draw_form(number, digits, rows=None):
+    "The form of a number, with some rows of the held-out digits, or all; its style goes round."
+    rng, style, photo, dpi, page, edges, truth, _ = _flat(number, digits, np.arange(len(digits.y_test)) if rows is None else rows)
     h, w = page.shape
     turn = np.radians(rng.uniform(-15, 15))
     spin = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -177,26 +198,78 @@ def totals(rows):
             'digits_right': share(total['right'], total['digits']), 'cpu_seconds': sum(row['cpu_seconds'] for row in rows)/len(rows)}
 
 
+RAPIDOCR = """
+import glob, sys, logging
+from rapidocr import RapidOCR
+logging.disable(logging.CRITICAL)
+engine = RapidOCR()
+for path in sorted(glob.glob(sys.argv[1]+'/*.png')):
+    found = engine(path)
+    some = sorted(zip(found.boxes, found.txts), key=lambda one: one[0][:, 0].mean()) if found.txts else []
+    print('answer', ''.join(text for _, text in some))
+"""
+
+
+def nearest(text, ids):
+    "The id of a list that differs least from a text; '' where two are as near (Levenshtein 1966)."
+    def distance(a, b):
+        row = list(range(len(b)+1))
+        for i, x in enumerate(a, 1):
+            before, row[0] = row[0], i
+            for j, y in enumerate(b, 1): before, row[j] = row[j], min(row[j]+1, row[j-1]+1, before+(x!=y))
+        return row[-1]
+    ordered = sorted((distance(text, one), one) for one in ids)
+    return '' if ordered[0][0]==ordered[1][0] else ordered[0][1]
+
+
+def count_ids(texts, ids, known):
+    "How many ids are exactly right, as they are and as the nearest of a list."
+    return {'n': len(ids), 'right': sum(text==one for text, one in zip(texts, ids)),
+            'right_with_list': sum(nearest(text, known)==one for text, one in zip(texts, ids))}
+
+
+def read_sheets(folder, python, model):
+    "The ids of real sheets: this reader, and RapidOCR in an environment of its own, which gets the boxes cut out."
+    def column(name): return [line.split(',')[-1] for line in (folder/name).read_text(encoding='utf-8').split()[1:]]
+    ids, known, file, texts = column('sheets.csv'), column('class-list.csv'), folder/'sheets.pdf', []
+    with TemporaryDirectory() as crops:
+        for n, (_, load) in enumerate(open_pages(file, page_names(file))):
+            picture = load()
+            page = read_picture(picture, model, load_rejector())
+            texts.append(''.join(str(r.digit) for r in page.readings))
+            boxes = np.array([r.piece.box for r in page.readings])
+            picture.crop((*(boxes[:, :2].min(0)-20).tolist(), *(boxes[:, 2:].max(0)+20).tolist())).save(f'{crops}/{n:03}.png')
+        told = subprocess.run([python, '-c', RAPIDOCR, crops], capture_output=True, text=True, check=True).stdout
+    rival = [re.sub('[^0-9]', '', line[7:].replace('O', '0')) for line in told.splitlines() if line.startswith('answer ')]
+    return {'this reader': count_ids(texts, ids, known), 'RapidOCR': count_ids(rival, ids, known)}
+
+
 def main(
     small: Annotated[bool, typer.Option('--small', help='Ten forms, to see that all works.')]=False,
     out: Annotated[Path, typer.Option(help='The result file; its forms are not read again.')]=None,
     forms: Annotated[int, typer.Option(help='How many forms.')]=1000,
+    sheets: Annotated[Path, typer.Option(help='Folder of real sheets: sheets.pdf, sheets.csv, class-list.csv.')]=None,
+    rapidocr: Annotated[str, typer.Option(help='With --sheets: the Python of an environment with rapidocr.')]=None,
+    first: Annotated[int, typer.Option(help='Number of the first form.')]=FIRST,
 ):
     out = result_file('forms', out, small)
     result, model, digits = begun(out, 'forms', small), small_model(pretrained_run()), load_digits()
-    for number in range(len(result['results']), 10 if small else forms):
-        form, page = draw_form(number, digits), None
+    rows, rejector = unused_rows(digits), load_rejector()
+    read = {row['number'] for row in result['results']}
+    for number in sorted(set(range(first, first+(10 if small else forms)))-read):
+        form, page = draw_form(number, digits, rows), None
         began = time.process_time()
-        try: page = read_picture(form.picture, model)
+        try: page = read_picture(form.picture, model, rejector)
         except ValueError: pass
         cpu = time.process_time()-began
         result['results'].append({'number': number, 'style': form.style, 'photo': form.photo, 'kind': page.kind if page else 'refused',
                                   'cpu_seconds': round(cpu, 3), **compare(form, page)})
-        if number%20==19: write_result(out, result)
+        if number%10==9: write_result(out, result)
     rows = result['results']
     result['total'] = totals(rows)
     result['styles'] = {style: totals([row for row in rows if row['style']==style]) for style in STYLES}
     result['photos'] = totals([row for row in rows if row['photo']] or rows)
+    if sheets and rapidocr: result['sheets'] = read_sheets(sheets, rapidocr, model)
     write_result(out, result)
     for name, row in {'all': result['total'], **result['styles'], 'photos': result['photos']}.items():
         print(f"{name:24} cells found {row['found']}/{row['cells']} {row['cells_found']['share']:.2%}, extra {row['extra']}, "

@@ -1122,9 +1122,9 @@ def _page_text(
     return '\n'.join(rows+[f'   in doubt: {n} {reason}' for reason, n in page.doubts.items()])
 
 # %% ../nbs/cli.ipynb #149765a4
-_KIND_TEXTS = {'free digits': (' without boxes', 'other piece of ink', 'other pieces of ink'),
-               'boxes': (' in boxes', 'other box', 'other boxes'),
-               'table': (' in a table', 'other cell', 'other cells')}
+_KIND_TEXTS = {'free digits': ('free digit', '', 'other piece of ink', 'other pieces of ink'),
+               'boxes': ('digit', ' in boxes', 'other box', 'other boxes'),
+               'table': ('digit', ' in a table', 'other cell', 'other cells')}
 
 # %% ../nbs/cli.ipynb #d9e6e05e
 def _print_pages(
@@ -1133,9 +1133,9 @@ def _print_pages(
     "Print what was read in pictures."
     for name, page in pages.items():
         n, other = len(page.readings), len(page.others)
-        where, one, many = _KIND_TEXTS[page.kind]
+        what, where, one, many = _KIND_TEXTS[page.kind]
         others = f", {other} {one if other==1 else many}" if other else ''
-        say(f"{escape(name)}: {n} digit{'s'*(n!=1)}{where}{others}\n{_page_text(page)}")
+        say(f"{escape(name)}: {n} {what}{'s'*(n!=1)}{where}{others}\n{_page_text(page)}")
 
 # %% ../nbs/cli.ipynb #80aea44a
 def _print_errors(

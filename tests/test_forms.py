@@ -83,6 +83,27 @@ def test_real_sheets_turned(sheets, model, turn, scale):
             assert found.kind == "boxes" and str(found) == sheets[1][n]
 
 
+def test_pale_ink_is_a_doubt_not_a_blank_box(sheets, model):
+    import pypdfium2
+    with pypdfium2.PdfDocument(sheets[0]) as document:
+        page = document[9].render(scale=300 / 72, grayscale=True).to_pil().point(lambda v: 160 + v * 60 // 255)
+    read = read_picture(page, model)
+    assert [r.piece.place for r in read.readings] == list(range(1, 10))
+    assert all(r.doubt or str(r.digit) == true for r, true in zip(read.readings, sheets[1][9]))
+
+
+def test_squares_of_a_qr_code_are_not_boxes():
+    page = print_page()
+    draw = ImageDraw.Draw(page)
+    draw.rectangle([90, 590, 1140, 810], fill=255)
+    for left, top in ((100, 600), (212, 600), (100, 712)):
+        for inset, level in ((0, 0), (10, 255), (20, 0)):
+            draw.rectangle([left + inset, top + inset, left + 70 - inset, top + 70 - inset], fill=level)
+    for n in range(6):
+        draw.rectangle([400 + 80 * n, 650, 480 + 80 * n, 750], outline=0, width=3)
+    assert [len(row) for row in find_form(page).rows] == [6]
+
+
 def test_a_page_of_print_ends_in_one_error(model):
     with pytest.raises(InputError, match="separate pieces.*boxes were not found"):
         read_picture(print_page(), model)
