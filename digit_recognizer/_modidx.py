@@ -2098,6 +2098,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'digit_recognizer/images/touching.py'),
                                                   'digit_recognizer.images.touching.part_pieces': ( 'nbs/images/touching.html#part_pieces',
                                                                                                     'digit_recognizer/images/touching.py'),
+                                                  'digit_recognizer.images.touching.place_digits': ( 'nbs/images/touching.html#place_digits',
+                                                                                                     'digit_recognizer/images/touching.py'),
                                                   'digit_recognizer.images.touching.place_proba': ( 'nbs/images/touching.html#place_proba',
                                                                                                     'digit_recognizer/images/touching.py'),
                                                   'digit_recognizer.images.touching.row_sums': ( 'nbs/images/touching.html#row_sums',

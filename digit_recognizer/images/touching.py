@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['JITTER', 'DEEP', 'ROWS', 'LEAN', 'THROUGH', 'NEAR', 'FAR', 'DEAREST', 'PER_HEIGHT', 'MOST_SEAMS', 'WIDEST', 'SCRAP',
-           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'LEAST_CHANCE', 'join_digits', 'scale_ink',
-           'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features', 'score_segments', 'row_sums',
-           'Parting', 'place_proba', 'choose_digits', 'part_inks', 'part_pieces']
+           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'LEAST_CHANCE', 'place_digits', 'join_digits',
+           'scale_ink', 'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features',
+           'score_segments', 'row_sums', 'Parting', 'place_proba', 'choose_digits', 'part_inks', 'part_pieces']
 
 # %% ../../nbs/images/touching.ipynb #7e5314dc
 from dataclasses import dataclass, replace
@@ -48,20 +48,34 @@ def _place_until_touch(
     return left
 
 # %% ../../nbs/images/touching.ipynb #fdf0bebd
+def place_digits(
+    imgs:np.ndarray,         # digits of MNIST, uint8 (n, 28, 28)
+    rng:np.random.Generator, # moves the digits up and down
+    press:int=0,             # pixels that each is moved on after it touches
+    jitter:int=JITTER,       # pixels that each is moved up or down, at most
+)->np.ndarray|None: # the ink after each digit, uint8 (n, h, w); None if boxes overlap too far
+    "Digits side by side, each where it touches the one before it."
+    digits = [img[:, np.flatnonzero((img>=INK_LEVEL).any(0))] for img in imgs]
+    pages, edge = [np.zeros((28+2*jitter, sum(d.shape[1] for d in digits)), np.uint8)], 0
+    for digit in digits:
+        page = pages[-1].copy()
+        left = _place_until_touch(page, digit, int(rng.integers(0, 2*jitter+1)), edge, press)
+        if edge and edge-left>DEEP: return None
+        pages, edge = [*pages, page], max(edge, left+digit.shape[1])
+    return np.array(pages[1:])[..., :edge]
+
+# %% ../../nbs/images/touching.ipynb #e99cb949
 def join_digits(
     imgs:np.ndarray,         # digits of MNIST, uint8 (n, 28, 28)
     rng:np.random.Generator, # moves the digits up and down
     press:int=0,             # pixels that each is moved on after it touches
+    jitter:int=JITTER,       # pixels that each is moved up or down, at most
 )->np.ndarray|None: # ink, uint8 (h, w); None if they are not one component, or overlap too far
     "Touching digits."
     from scipy.ndimage import label
-    digits = [img[:, np.flatnonzero((img>=INK_LEVEL).any(0))] for img in imgs]
-    page, edge = np.zeros((28+2*JITTER, sum(d.shape[1] for d in digits)), np.uint8), 0
-    for digit in digits:
-        left = _place_until_touch(page, digit, int(rng.integers(0, 2*JITTER+1)), edge, press)
-        if edge and edge-left>DEEP: return None
-        edge = max(edge, left+digit.shape[1])
-    return page[:, :edge] if label(page>=INK_LEVEL, np.ones((3, 3)))[1]==1 else None
+    pages = place_digits(imgs, rng, press, jitter)
+    if pages is None or label(pages[-1]>=INK_LEVEL, np.ones((3, 3)))[1]!=1: return None
+    return np.asarray(pages[-1])
 
 # %% ../../nbs/images/touching.ipynb #e6ed4c73
 ROWS = 40   # of the scaled ink
