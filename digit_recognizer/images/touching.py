@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['JITTER', 'DEEP', 'ROWS', 'LEAN', 'THROUGH', 'NEAR', 'FAR', 'DEAREST', 'PER_HEIGHT', 'MOST_SEAMS', 'WIDEST', 'SCRAP',
-           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'LEAST_CHANCE', 'place_digits', 'join_digits',
-           'scale_ink', 'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features',
+           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'LEAST_CHANCE', 'TRIED', 'ONE', 'place_digits',
+           'join_digits', 'scale_ink', 'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features',
            'score_segments', 'row_sums', 'Parting', 'place_proba', 'choose_digits', 'part_inks', 'part_pieces']
 
 # %% ../../nbs/images/touching.ipynb #7e5314dc
@@ -24,7 +24,7 @@ from ..core.predict import predict
 from .marks import THIN, stroke_axes
 from .normalise import fit_ink, resize
 from .paper import INK_LEVEL
-from .pieces import LINE, WIDE, Piece
+from .pieces import LINE, WIDE, WORD, Piece
 
 # %% ../../nbs/images/touching.ipynb #83cf43ea
 JITTER = 2 # pixels of 28 that a digit is moved up or down, at most
@@ -307,6 +307,7 @@ class Parting:
     "The digits of a piece."
     digits:tuple      # 0-9, from the left
     confidence:float  # probability that all of them are right, and their number
+    one:float         # probability that the piece is one digit
     proba:np.ndarray  # of the ten digits at each place, (n, 10); rows sum to 1
     imgs:np.ndarray   # normalised, uint8 (n, 28, 28)
     boxes:np.ndarray  # left, top, right, bottom as shares of the piece's width and height, (n, 4)
@@ -361,7 +362,7 @@ def choose_digits(
     proba = max(options, key=chance)
     row = _best_row(ends, scores, list(proba.argmax(1)))
     width = segments.measures[0, -1]*ROWS
-    return Parting(tuple(map(int, proba.argmax(1))), chance(proba), proba+(1-proba.sum(1, keepdims=True))/10,
+    return Parting(tuple(map(int, proba.argmax(1))), chance(proba), float(options[0].sum()), proba+(1-proba.sum(1, keepdims=True))/10,
                    segments.imgs[row], segments.boxes[row]/[width, ROWS, width, ROWS])
 
 # %% ../../nbs/images/touching.ipynb #75444c27
@@ -382,20 +383,30 @@ def part_inks(
 PARTED = 'parted from touching digits'
 SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that digits in a row have
 LEAST_CHANCE = .3
+TRIED, ONE = .02, .5 # score of a rejector from which a piece is tried; probability that it is one digit
 
 # %% ../../nbs/images/touching.ipynb #00222e40
 def _may_be_several(
     piece:Piece,
     least:float,  # height of several digits, in pixels
-    refused:bool, # by a rejector?
+    tried:bool,   # has it a score of a rejector that calls for a trial?
 )->bool:
     "Can a piece be digits that touch?"
     left, top, right, bottom = piece.box
     high, wide = bottom-top, right-left
-    if piece.ink is None or high<least or not .4*high<=wide<=(MOST_DIGITS+.5)*high: return False
+    if piece.ink is None or piece.doubt==WORD or high<least or not .4*high<=wide<=(MOST_DIGITS+.5)*high: return False
     if stroke_axes(piece.img)[0]<THIN: return False # a straight stroke
     shape = piece.reason==LINE or any(words in piece.reason for words in SEVERAL)
-    return shape or not piece.reason and (refused or piece.doubt==WIDE)
+    return shape or not piece.reason and (tried or piece.doubt==WIDE)
+
+# %% ../../nbs/images/touching.ipynb #bf20286d
+def _passes(
+    piece:Piece,
+    score:float, # of the rejector
+    rejector,    # has a `threshold`; or None
+)->bool:
+    "Does a piece pass for one digit, by its shape and by a rejector?"
+    return not piece.reason and piece.doubt!=WIDE and rejector is not None and score<rejector.threshold
 
 # %% ../../nbs/images/touching.ipynb #5feb5e3d
 def _parted(
@@ -439,10 +450,10 @@ def part_pieces(
     heights = [p.box[3]-p.box[1] for p in digits]
     least = .55*float(np.median(heights)) if heights else 8.
     scores = rejector.scores(np.stack([p.img for p in pieces])) if rejector and pieces else [0]*len(pieces)
-    limit = rejector.threshold if rejector else 1
-    rows = [i for i, (p, v) in enumerate(zip(pieces, scores)) if _may_be_several(p, least, v>=limit)]
-    partings = dict(zip(rows, part_inks([pieces[i].ink for i in rows], model)))
-    if not rows: return pieces
+    rows = [i for i, (p, v) in enumerate(zip(pieces, scores)) if _may_be_several(p, least, v>=TRIED)]
+    found = zip(rows, part_inks([pieces[i].ink for i in rows], model))
+    partings = {i: p for i, p in found if not _passes(pieces[i], scores[i], rejector) or p.one<ONE}
+    if not partings: return pieces
     return _renumber([q for i, p in enumerate(pieces)
                       for q in (_parted(p, partings[i], sure, rejector) if i in partings else [p])])
 
