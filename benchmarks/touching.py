@@ -30,6 +30,7 @@ from digit_recognizer.runs.folder import pretrained_run
 from results import command, environment, result_file, write_result
 
 KINDS = {"pairs": (2, 0), "triples": (3, 0), "fours": (4, 0), "pressed pairs": (2, 1), "pressed triples": (3, 1)}
+SINGLE = {"single digits": 1, "the widest of ten times as many": 10}
 SIGNS = {"points": ".", "commas": ",", "minuses": "-", "slashes": "/", "no marks": ""}
 EACH = 500  # numbers of each kind
 
@@ -116,22 +117,25 @@ def main(
     out: Annotated[Path, typer.Option(help="The result file.")] = None,
 ):
     out, each = result_file("touching", out, small), 4 if small else EACH
-    digits, rng, model, rejector = load_embedded(), np.random.default_rng(0), small_model(pretrained_run()), shipped_rejector()
-    rows, results = np.arange(len(digits.y_test)), []
-    for name, (count, press) in KINDS.items():
-        found, drawn = touching(digits, rows, rng, each, count, press)
-        texts, pictures = zip(*found)
-        results.append(shares(name, texts, [read(p, model, rejector) for p in pictures])|{"drawn": drawn})
-    some = rng.choice(rows, 10*each, replace=False)
-    for name, at in {"single digits": some[:each], "the widest of ten times as many": wide(digits, some, each)}.items():
-        pages = [read(paper(fit_ink(digits.x_test[row])), model, rejector) for row in at]
-        results.append(shares(name, [str(digits.y_test[row]) for row in at], pages))
-    for name, sign in SIGNS.items():
-        texts, pictures = zip(*marked(digits.x_test, digits.y_test, rows, rng, each, sign))
-        results.append(shares(name, texts, [read(p, model, rejector) for p in pictures])|{"mark": sign})
+    results = [measure(name, each) for name in [*KINDS, *SINGLE, *SIGNS]]
     write_result(out, {"benchmark": "touching", "small": small, "environment": environment(),
-                       "rejector": rejector is not None, "results": results})
+                       "rejector": shipped_rejector() is not None, "results": results})
     for r in results: print(f"{r['kind']:>32} {r['n']:>5}", *(f"{key} {r[key]['share']:.1%}" for key in ("right", "sure", "silent")))
+
+
+def measure(name, each):
+    "Read numbers of one kind; which digits they hold depends on no other kind."
+    digits, model, rejector = load_embedded(), small_model(pretrained_run()), shipped_rejector()
+    rows, rng, more = np.arange(len(digits.y_test)), np.random.default_rng([0, *name.encode()]), {}
+    if name in KINDS:
+        found, drawn = touching(digits, rows, rng, each, *KINDS[name])
+        more = {"drawn": drawn}
+    elif name in SIGNS: found, more = marked(digits.x_test, digits.y_test, rows, rng, each, SIGNS[name]), {"mark": SIGNS[name]}
+    else:
+        some = rng.choice(rows, SINGLE[name]*each, replace=False)
+        found = [(str(digits.y_test[row]), paper(fit_ink(digits.x_test[row]))) for row in wide(digits, some, each)]
+    texts, pictures = zip(*found)
+    return shares(name, texts, [read(p, model, rejector) for p in pictures])|more
 
 
 def shipped_rejector():

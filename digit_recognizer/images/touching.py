@@ -383,7 +383,7 @@ def part_inks(
 PARTED = 'parted from touching digits'
 SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that digits in a row have
 LEAST_CHANCE = .3
-TRIED, ONE = .02, .5 # score of a rejector from which a piece is tried; probability that it is one digit
+TRIED, ONE = .02, .02 # score of a rejector from which a piece is tried; probability that it is one digit
 
 # %% ../../nbs/images/touching.ipynb #00222e40
 def _may_be_several(
