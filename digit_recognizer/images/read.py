@@ -196,8 +196,8 @@ class Page:
     def numbers(self)->list: # of lists of `NumberText`
         "The numbers of each line, with their marks; in a table, those of its cells."
         if self.kind=='table':
-            return [[line_numbers(list(cell), [], False)[0] for _, cell in groupby(line, lambda r: r.piece.place)]
-                    for line in self.lines]
+            rows = [groupby(line, lambda r: r.piece.place) for line in self.lines]
+            return [[line_numbers(list(cell), [], False)[0] for _, cell in row] for row in rows]
         return [line_numbers(line, [p for p in self.others if p.line==line[0].piece.line], self.kind!='boxes')
                 for line in self.lines]
 

@@ -362,7 +362,8 @@ def choose_digits(
     proba = max(options, key=chance)
     row = _best_row(ends, scores, list(proba.argmax(1)))
     width = segments.measures[0, -1]*ROWS
-    return Parting(tuple(map(int, proba.argmax(1))), chance(proba), float(options[0].sum()), proba+(1-proba.sum(1, keepdims=True))/10,
+    return Parting(tuple(map(int, proba.argmax(1))), chance(proba), float(options[0].sum()),
+                   proba+(1-proba.sum(1, keepdims=True))/10,
                    segments.imgs[row], segments.boxes[row]/[width, ROWS, width, ROWS])
 
 # %% ../../nbs/images/touching.ipynb #75444c27
@@ -394,8 +395,8 @@ def _may_be_several(
     "Can a piece be digits that touch?"
     left, top, right, bottom = piece.box
     high, wide = bottom-top, right-left
-    if piece.ink is None or piece.doubt==WORD or high<least or not .4*high<=wide<=(MOST_DIGITS+.5)*high: return False
-    if stroke_axes(piece.img)[0]<THIN: return False # a straight stroke
+    if piece.ink is None or piece.doubt==WORD or stroke_axes(piece.img)[0]<THIN: return False
+    if high<least or not .4*high<=wide<=(MOST_DIGITS+.5)*high: return False
     shape = piece.reason==LINE or any(words in piece.reason for words in SEVERAL)
     return shape or not piece.reason and (tried or piece.doubt==WIDE)
 
