@@ -1,5 +1,6 @@
 """Touching digits are parted, single ones are left alone; numbers keep their point, comma, minus and slash."""
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from PIL import Image, ImageDraw
 from digit_recognizer.data import load_embedded
 from digit_recognizer.images.marks import UNSURE_MINUS, UNSURE_POINT, UNSURE_SLASH
 from digit_recognizer.images.normalise import fit_ink
-from digit_recognizer.images.pieces import find_pieces
-from digit_recognizer.images.read import open_picture, read_picture, write_readings
+from digit_recognizer.images.pieces import WIDE, WORD, Piece, find_pieces
+from digit_recognizer.images.read import Page, Reading, open_picture, read_picture, write_readings
 from digit_recognizer.images.touching import (
-    MOST_SEAMS, PARTED, ROWS, find_seams, join_digits, part_inks, place_proba, row_sums
+    MOST_SEAMS, ONE, PARTED, ROWS, TRIED, find_seams, join_digits, part_inks, part_pieces, place_digits, place_proba, row_sums
 )
 from digit_recognizer.runs.export import fastest_model
 from digit_recognizer.runs.folder import pretrained_run
@@ -133,7 +134,53 @@ def test_a_broken_small_digit_is_one_or_refused(digits, model):
         assert len(page.readings) == 1 and page.doubts, row
 
 
+class Scores:
+    "A rejector that gives each image the same score."
+    threshold = 0.5
+
+    def __init__(self, score):
+        self.score = score
+
+    def scores(self, imgs):
+        return np.full(len(imgs), self.score, np.float32)
+
+
+def test_a_piece_that_passes_is_tried_from_a_low_score(digits, model):
+    "One that is clearly two digits is parted, one digit stays exactly as it was."
+    pair = next(picture for picture, text in numbers(digits, 2, 20) if not find_pieces(picture)[0].doubt)
+    (piece,) = find_pieces(pair)
+    assert part_inks([piece.ink], model)[0].one < ONE
+    assert len(part_pieces([piece], model, Scores(TRIED))) == 2
+    assert part_pieces([piece], model, Scores(TRIED / 2)) == [piece]
+    for row in range(5):
+        (single,) = find_pieces(paper(fit_ink(digits.x_test[row])))
+        assert part_pieces([single], model, Scores(TRIED)) == [single]
+
+
+def test_letters_of_a_printed_word_are_not_parted(digits, model):
+    "The same ink is parted as a wide piece, but not as a part of a word."
+    (piece,) = find_pieces(numbers(digits, 2, 1)[0][0])
+    refuses = Scores(0.9)
+    assert len(part_pieces([replace(piece, doubt=WIDE)], model, refuses)) == 2
+    word = [replace(piece, doubt=WORD)]
+    assert part_pieces(word, model, refuses) == word
+
+
+def test_placed_digits_only_add_ink(digits):
+    tries = (place_digits(digits.x_test[row:row+3], np.random.default_rng(row), jitter=7) for row in range(100))
+    pages = next(pages for pages in tries if pages is not None)
+    assert (np.diff(pages.astype(int), axis=0) >= 0).all() and (np.diff(pages.sum((1, 2), dtype=int)) > 0).all()
+
+
 # marks
+
+def test_each_cell_of_a_table_has_its_number():
+    def reading(digit, row, cell):
+        return Reading(digit, 0.9, Piece((0, 0, 9, 9), row, cell, np.zeros((28, 28), np.uint8), ""))
+    readings = [reading(1, 1, 1), reading(2, 1, 1), reading(3, 1, 3), reading(4, 2, 2)]
+    assert str(Page(readings, [], "table")) == "12 3\n4"
+    assert str(Page(readings, [], "boxes")) == "123\n4"
+
 
 def line(digits, model, text, draw=(), pitch=90, size=70, skip=""):
     "A drawn line with held-out digits at fixed places, and marks: pairs of a method and its box."
@@ -148,11 +195,12 @@ def line(digits, model, text, draw=(), pitch=90, size=70, skip=""):
 
 
 DOT, COMMA = ("ellipse", (126, 104, 136, 114)), ("line", (136, 100, 128, 124))
+SHORT, THICK = ("rectangle", (14, 80, 39, 92)), ("line", (135, 102, 127, 120))
 MINUS, SLASH = ("rectangle", (4, 82, 34, 89)), ("line", (245, 130, 285, 36))
 
 
 @pytest.mark.parametrize("text, marks, expected", [
-    ("27", [DOT], "2.7"), ("27", [COMMA], "2,7"), ("274", [MINUS], "-274"), ("27", [MINUS, DOT], "-2.7"), ("27 49", [SLASH], "27/49"),
+    ("27", [DOT], "2.7"), ("27", [COMMA], "2,7"), ("274", [MINUS], "-274"), ("27", [MINUS, DOT], "-2.7"), ("27", [SHORT], "-27"), ("27", [THICK], "2,7"), ("27 49", [SLASH], "27/49"),
 ])
 def test_marks_belong_to_their_number(digits, model, text, marks, expected, tmp_path):
     page = line(digits, model, text, marks)

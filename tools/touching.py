@@ -19,14 +19,15 @@ from digit_recognizer.core.predict import predict
 from digit_recognizer.data import load_embedded
 from digit_recognizer.images.normalise import resize
 from digit_recognizer.images.touching import (INK_LEVEL, MOST_DIGITS, ROWS, cut_segments, find_seams, join_digits,
-                                              scale_ink, segment_features)
+                                              place_digits, scale_ink, segment_features)
 from digit_recognizer.preprocess import split
 from digit_recognizer.runs.export import small_model
 from digit_recognizer.runs.folder import pretrained_run
 
 OUT = Path(__file__).resolve().parent.parent/"digit_recognizer"/"images"/"touching.npz"
-MIX = [(1, 0), (2, 0), (3, 0), (4, 0), (2, 0), (3, 0), (4, 1), (2, 1), (3, 1), (1, 0)]  # digits of a piece; how far pressed
-PIECES, FITTED = 5000, 900  # pieces for the judge; for the weights
+MIX = [(1, 0, 2), (2, 0, 2), (3, 0, 2), (4, 0, 2), (2, 0, 2), (3, 0, 2), (4, 1, 2), (2, 1, 2), (3, 1, 2), (1, 0, 2),
+       (4, 0, 7), (2, 0, 7), (3, 0, 7)]  # digits of a piece; how far pressed; how far moved up or down
+PIECES, FITTED = 4000, 900  # pieces for the judge; for the weights
 RIGHT, WRONG = (.87, .88), (.75, .78)  # share of a digit's ink in a segment, and of its own in it: at least; below
 HIDDEN, ROUNDS, RATE, DECAY, BATCH = 16, 12, .03, 1e-4, 50  # of the weights
 
@@ -36,41 +37,37 @@ def enlarge(ink, zoom):
     return np.asarray(Image.fromarray(ink).resize((zoom*ink.shape[1], zoom*ink.shape[0]), Image.Resampling.BICUBIC))
 
 
-def piece(imgs, seed, press):
+def piece(imgs, seed, press, jitter):
     "Enlarged ink of joined digits and the ink of each; None where they cannot be joined."
     rng = np.random.default_rng(seed)
     zoom = int(rng.integers(2, 5))
-    ink = join_digits(imgs, np.random.default_rng(seed), press)
+    ink = join_digits(imgs, np.random.default_rng(seed), press, jitter)
     return None if ink is None else (enlarge(ink, zoom), zoom)
 
 
-def layers(imgs, seed, press, shape):
-    "The ink of each digit alone where `join_digits` put it, float (n, h, w)."
-    found = []
-    for n in range(1, len(imgs)+1):
-        ink = join_digits(imgs[:n], np.random.default_rng(seed), press)
-        here = np.zeros(shape, np.uint8)
-        here[:, :ink.shape[1]] = ink
-        found.append(here if not len(found) else np.where(here>np.maximum.reduce(found), here, 0))
-    return np.array(found)
+def layers(imgs, seed, press, jitter):
+    "The ink of each digit alone where `place_digits` put it, uint8 (n, h, w)."
+    pages = place_digits(imgs, np.random.default_rng(seed), press, jitter)
+    before = np.pad(pages[:-1], ((1, 0), (0, 0), (0, 0)))
+    return np.where(pages>before, pages, 0)
 
 
 def pieces(x, y, rows, n, seed):
-    "Joined digits: images, seed of their places, press, and enlarged ink."
+    "Joined digits: images, labels, seed of their places, press, jitter, enlarged ink and how far it is enlarged."
     rng, made = np.random.default_rng(seed), []
     while len(made)<n:
-        (count, press), at, own = MIX[len(made)%len(MIX)], rng.choice(rows, 4), int(rng.integers(2**32))
-        found = piece(x[at[:count]], own, press)
-        if found: made.append((x[at[:count]], y[at[:count]], own, press, *found))
+        (count, press, jitter), at, own = MIX[len(made)%len(MIX)], rng.choice(rows, 4), int(rng.integers(2**32))
+        found = piece(x[at[:count]], own, press, jitter)
+        if found: made.append((x[at[:count]], y[at[:count]], own, press, jitter, *found))
     return made
 
 
 def labelled(made, rng):
     "Segments of a piece that are right (1) or wrong (0), at most 25 right ones and twice as many wrong ones."
-    imgs, _, seed, press, ink, zoom = made
-    a, small = scale_ink(ink), join_digits(imgs, np.random.default_rng(seed), press)
+    imgs, _, seed, press, jitter, ink, zoom = made
+    a = scale_ink(ink)
     rows, cols = (np.flatnonzero((ink>=INK_LEVEL).any(axis)) for axis in (1, 0))
-    alone = [enlarge(layer, zoom)[rows[0]:rows[-1]+1, cols[0]:cols[-1]+1] for layer in layers(imgs, seed, press, small.shape)]
+    alone = [enlarge(layer, zoom)[rows[0]:rows[-1]+1, cols[0]:cols[-1]+1] for layer in layers(imgs, seed, press, jitter)]
     alone = np.minimum([resize(layer, a.shape, "BOX" if len(layer)>=ROWS else "BILINEAR")/255 for layer in alone], a)
     seams, costs = find_seams(a)
     segments = cut_segments(a, seams, costs)

@@ -19,6 +19,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import glob, has_magic
+from itertools import groupby
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -193,9 +194,11 @@ class Page:
 
     @property
     def numbers(self)->list: # of lists of `NumberText`
-        "The numbers of each line, with their marks."
-        spaced = self.kind!='boxes'
-        return [line_numbers(line, [p for p in self.others if p.line==line[0].piece.line], spaced)
+        "The numbers of each line, with their marks; in a table, those of its cells."
+        if self.kind=='table':
+            rows = [groupby(line, lambda r: r.piece.place) for line in self.lines]
+            return [[line_numbers(list(cell), [], False)[0] for _, cell in row] for row in rows]
+        return [line_numbers(line, [p for p in self.others if p.line==line[0].piece.line], self.kind!='boxes')
                 for line in self.lines]
 
     def __str__(self):

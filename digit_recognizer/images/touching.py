@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['JITTER', 'DEEP', 'ROWS', 'LEAN', 'THROUGH', 'NEAR', 'FAR', 'DEAREST', 'PER_HEIGHT', 'MOST_SEAMS', 'WIDEST', 'SCRAP',
-           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'LEAST_CHANCE', 'join_digits', 'scale_ink',
-           'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features', 'score_segments', 'row_sums',
-           'Parting', 'place_proba', 'choose_digits', 'part_inks', 'part_pieces']
+           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'LEAST_CHANCE', 'TRIED', 'ONE', 'place_digits',
+           'join_digits', 'scale_ink', 'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features',
+           'score_segments', 'row_sums', 'Parting', 'place_proba', 'choose_digits', 'part_inks', 'part_pieces']
 
 # %% ../../nbs/images/touching.ipynb #7e5314dc
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from ..core.predict import predict
 from .marks import THIN, stroke_axes
 from .normalise import fit_ink, resize
 from .paper import INK_LEVEL
-from .pieces import LINE, WIDE, Piece
+from .pieces import LINE, WIDE, WORD, Piece
 
 # %% ../../nbs/images/touching.ipynb #83cf43ea
 JITTER = 2 # pixels of 28 that a digit is moved up or down, at most
@@ -48,20 +48,34 @@ def _place_until_touch(
     return left
 
 # %% ../../nbs/images/touching.ipynb #fdf0bebd
+def place_digits(
+    imgs:np.ndarray,         # digits of MNIST, uint8 (n, 28, 28)
+    rng:np.random.Generator, # moves the digits up and down
+    press:int=0,             # pixels that each is moved on after it touches
+    jitter:int=JITTER,       # pixels that each is moved up or down, at most
+)->np.ndarray|None: # the ink after each digit, uint8 (n, h, w); None if boxes overlap too far
+    "Digits side by side, each where it touches the one before it."
+    digits = [img[:, np.flatnonzero((img>=INK_LEVEL).any(0))] for img in imgs]
+    pages, edge = [np.zeros((28+2*jitter, sum(d.shape[1] for d in digits)), np.uint8)], 0
+    for digit in digits:
+        page = pages[-1].copy()
+        left = _place_until_touch(page, digit, int(rng.integers(0, 2*jitter+1)), edge, press)
+        if edge and edge-left>DEEP: return None
+        pages, edge = [*pages, page], max(edge, left+digit.shape[1])
+    return np.array(pages[1:])[..., :edge]
+
+# %% ../../nbs/images/touching.ipynb #e99cb949
 def join_digits(
     imgs:np.ndarray,         # digits of MNIST, uint8 (n, 28, 28)
     rng:np.random.Generator, # moves the digits up and down
     press:int=0,             # pixels that each is moved on after it touches
+    jitter:int=JITTER,       # pixels that each is moved up or down, at most
 )->np.ndarray|None: # ink, uint8 (h, w); None if they are not one component, or overlap too far
     "Touching digits."
     from scipy.ndimage import label
-    digits = [img[:, np.flatnonzero((img>=INK_LEVEL).any(0))] for img in imgs]
-    page, edge = np.zeros((28+2*JITTER, sum(d.shape[1] for d in digits)), np.uint8), 0
-    for digit in digits:
-        left = _place_until_touch(page, digit, int(rng.integers(0, 2*JITTER+1)), edge, press)
-        if edge and edge-left>DEEP: return None
-        edge = max(edge, left+digit.shape[1])
-    return page[:, :edge] if label(page>=INK_LEVEL, np.ones((3, 3)))[1]==1 else None
+    pages = place_digits(imgs, rng, press, jitter)
+    if pages is None or label(pages[-1]>=INK_LEVEL, np.ones((3, 3)))[1]!=1: return None
+    return np.asarray(pages[-1])
 
 # %% ../../nbs/images/touching.ipynb #e6ed4c73
 ROWS = 40   # of the scaled ink
@@ -293,6 +307,7 @@ class Parting:
     "The digits of a piece."
     digits:tuple      # 0-9, from the left
     confidence:float  # probability that all of them are right, and their number
+    one:float         # probability that the piece is one digit
     proba:np.ndarray  # of the ten digits at each place, (n, 10); rows sum to 1
     imgs:np.ndarray   # normalised, uint8 (n, 28, 28)
     boxes:np.ndarray  # left, top, right, bottom as shares of the piece's width and height, (n, 4)
@@ -347,7 +362,8 @@ def choose_digits(
     proba = max(options, key=chance)
     row = _best_row(ends, scores, list(proba.argmax(1)))
     width = segments.measures[0, -1]*ROWS
-    return Parting(tuple(map(int, proba.argmax(1))), chance(proba), proba+(1-proba.sum(1, keepdims=True))/10,
+    return Parting(tuple(map(int, proba.argmax(1))), chance(proba), float(options[0].sum()),
+                   proba+(1-proba.sum(1, keepdims=True))/10,
                    segments.imgs[row], segments.boxes[row]/[width, ROWS, width, ROWS])
 
 # %% ../../nbs/images/touching.ipynb #75444c27
@@ -368,20 +384,30 @@ def part_inks(
 PARTED = 'parted from touching digits'
 SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that digits in a row have
 LEAST_CHANCE = .3
+TRIED, ONE = .02, .02 # score of a rejector from which a piece is tried; probability that it is one digit
 
 # %% ../../nbs/images/touching.ipynb #00222e40
 def _may_be_several(
     piece:Piece,
     least:float,  # height of several digits, in pixels
-    refused:bool, # by a rejector?
+    tried:bool,   # has it a score of a rejector that calls for a trial?
 )->bool:
     "Can a piece be digits that touch?"
     left, top, right, bottom = piece.box
     high, wide = bottom-top, right-left
-    if piece.ink is None or high<least or not .4*high<=wide<=(MOST_DIGITS+.5)*high: return False
-    if stroke_axes(piece.img)[0]<THIN: return False # a straight stroke
+    if piece.ink is None or piece.doubt==WORD or stroke_axes(piece.img)[0]<THIN: return False
+    if high<least or not .4*high<=wide<=(MOST_DIGITS+.5)*high: return False
     shape = piece.reason==LINE or any(words in piece.reason for words in SEVERAL)
-    return shape or not piece.reason and (refused or piece.doubt==WIDE)
+    return shape or not piece.reason and (tried or piece.doubt==WIDE)
+
+# %% ../../nbs/images/touching.ipynb #bf20286d
+def _passes(
+    piece:Piece,
+    score:float, # of the rejector
+    rejector,    # has a `threshold`; or None
+)->bool:
+    "Does a piece pass for one digit, by its shape and by a rejector?"
+    return not piece.reason and piece.doubt!=WIDE and rejector is not None and score<rejector.threshold
 
 # %% ../../nbs/images/touching.ipynb #5feb5e3d
 def _parted(
@@ -425,10 +451,10 @@ def part_pieces(
     heights = [p.box[3]-p.box[1] for p in digits]
     least = .55*float(np.median(heights)) if heights else 8.
     scores = rejector.scores(np.stack([p.img for p in pieces])) if rejector and pieces else [0]*len(pieces)
-    limit = rejector.threshold if rejector else 1
-    rows = [i for i, (p, v) in enumerate(zip(pieces, scores)) if _may_be_several(p, least, v>=limit)]
-    partings = dict(zip(rows, part_inks([pieces[i].ink for i in rows], model)))
-    if not rows: return pieces
+    rows = [i for i, (p, v) in enumerate(zip(pieces, scores)) if _may_be_several(p, least, v>=TRIED)]
+    found = zip(rows, part_inks([pieces[i].ink for i in rows], model))
+    partings = {i: p for i, p in found if not _passes(pieces[i], scores[i], rejector) or p.one<ONE}
+    if not partings: return pieces
     return _renumber([q for i, p in enumerate(pieces)
                       for q in (_parted(p, partings[i], sure, rejector) if i in partings else [p])])
 
