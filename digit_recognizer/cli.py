@@ -1241,7 +1241,8 @@ def _print_written(
     asked:int,         # answers on it
 ):
     "Print what is in the files."
-    n, kind = (sum(len(p.readings) for p in pages.values()), 'digit') if numbers is None else (len(numbers), 'number')
+    digits, kind = sum(len(p.readings) for p in pages.values()), 'digit' if numbers is None else 'number'
+    n = digits if numbers is None else len(numbers)
     if path: say(f"{escape(path)}: {n:,} {kind}{'s'*(n!=1)}")
     told = f'{asked:,} to decide' if asked else f"not written, nothing {'is doubtful' if n else 'was read'}"
     if review: say(f'{escape(review)}: {told}')

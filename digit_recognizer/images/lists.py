@@ -102,8 +102,8 @@ def _id_column(
     digits = [j for j in range(width) if all(j<len(row) and re.fullmatch('[0-9]+', row[j]) for _,
                                              row in rows)]
     if named or len(digits)==1: return named[0] if named else digits[0]
-    named = f"--list-column, one of {', '.join(header)}" if header else "give the file a header with the column id"
-    raise InputError(f"{path}: {len(digits)} columns of digits alone, expected one with ids; name it: {named}")
+    step = f"name it: --list-column, one of {', '.join(header)}" if header else "add a header with id"
+    raise InputError(f"{path}: {len(digits)} columns of digits alone, expected one with ids; {step}")
 
 # %% ../../nbs/images/lists.ipynb #be125763
 def _check_ids(

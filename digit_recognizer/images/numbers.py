@@ -616,8 +616,8 @@ def _sum_numbers(
 )->list: # of `Number`
     "The numbers of a column, the sum last."
     if not 3<=len(rows)<=MAX_ADDENDS+1:
-        raise InputError(f"{rows[0].file}: {len(rows)} number{'s'*(len(rows)!=1)} in a column; --sum expects 3 "
-                         f"to {MAX_ADDENDS+1}, the sum last")
+        raise InputError(f"{rows[0].file}: {len(rows)} number{'s'*(len(rows)!=1)} in a column; "
+                         f"--sum expects 3 to {MAX_ADDENDS+1}, the sum last")
     evidence, numbers = _column(rows), []
     after = max(_decimals(_trimmed(row, None)) for row in rows)
     for row, guess in zip(rows, guess_column(evidence)):
