@@ -1161,7 +1161,8 @@ def _known(
     ids:Path|None, column:str|None, pattern:str, check:str, total:bool, once:bool, rate:str|None, # as typed
 )->tuple: # of images.numbers.Known, or None; the rate, or None
     "What is known of whole numbers; None where nothing is said of them."
-    from digit_recognizer.images.numbers import Known, parse_rate, read_list
+    from digit_recognizer.images.lists import read_list
+    from digit_recognizer.images.numbers import Known, parse_rate
     if column and not ids: raise InputError("--list-column: needs a list; add --list FILE.csv")
     if not (ids or pattern or check or total or once or rate): return None, None
     return (Known(read_list(ids, column) if ids else None, pattern, check, once, total),
@@ -1260,7 +1261,7 @@ def _print_numbers(
         say(f"{escape(file)}: {len(some)} number{'s'*(len(some)!=1)}")
         for number in some: say(_number_text(number))
     asked = sum(1 for n in numbers if n.why)
-    if numbers: say(f"{asked:,} of {len(numbers):,} numbers {'is' if asked==1 else 'are'} for a person")
+    if numbers: say(f"{asked:,} of {len(numbers):,} number{'s'*(len(numbers)!=1)} for a person")
     if promised: say(textwrap.fill(f"promise: {promised}", 80, subsequent_indent="   "))
 
 # %% ../nbs/cli.ipynb #7d6b2d6b
@@ -1272,9 +1273,10 @@ def _print_written(
     asked:int,         # answers on it
 ):
     "Print what is in the files."
-    digits = f'{sum(len(p.readings) for p in pages.values()):,} digits'
-    if path: say(f"{escape(path)}: {digits if numbers is None else f'{len(numbers):,} numbers'}")
-    told = f'{asked:,} to decide' if asked else 'not written, nothing is doubtful'
+    digits, kind = sum(len(p.readings) for p in pages.values()), 'digit' if numbers is None else 'number'
+    n = digits if numbers is None else len(numbers)
+    if path: say(f"{escape(path)}: {n:,} {kind}{'s'*(n!=1)}")
+    told = f'{asked:,} to decide' if asked else f"not written, nothing {'is doubtful' if n else 'was read'}"
     if review: say(f'{escape(review)}: {told}')
 
 # %% ../nbs/cli.ipynb #4b9a913f

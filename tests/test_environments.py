@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 LISTS = {"colab-2026-08": "3.13", "kaggle-2026-08": "3.12"}  # a dated list of packages -> its Python
-EXTRAS = "kaggle", "dask", "pad", "parquet", "litert", "labels"  # that install beside both lists
+EXTRAS = "kaggle", "dask", "pad", "parquet", "litert", "labels", "pdf", "heic"  # that install beside both lists
 SMALL = 350  # megabytes of the small install at most
 
 pytestmark = pytest.mark.xdist_group("environments")

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from digit_recognizer.core.files import InputError
-from digit_recognizer.images.numbers import (CHECKS, UNLISTED, IdList, Known, best_column, error_limit, fit_promise, guess_by_list, guess_by_rule,
-                                             guess_column, guess_once, guess_rows, has_check, list_weights, load_unseen, parse_pattern, parse_rate,
-                                             read_list, simulate, sum_mass)
+from digit_recognizer.images.lists import CHECKS, IdList, has_check, parse_pattern, read_list
+from digit_recognizer.images.numbers import (UNLISTED, Known, best_column, error_limit, fit_promise, guess_by_list, guess_by_rule, guess_column,
+                                             guess_once, guess_rows, list_weights, load_unseen, parse_rate, simulate, sum_mass)
 from digit_recognizer.runs.folder import pretrained_run
 
 FORMS = Path(__file__).resolve().parent.parent.parent / "shared/data/forms"

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-WITHOUT_TENSORFLOW = ("core.recipe", "core.tables", "core.predict", "core.jobs", "core.network", "data", "evaluate", "submit", "images.read", "images.pieces", "images.numbers", "images.review", "runs.folder", "runs.models", "runs.network", "runs.export", "runs.verify", "runs.sweep", "runs.entries", "runs.blend", "analysis.compare", "analysis.digit_map", "analysis.explain", "analysis.ranking", "scale.scoring", "web.page", "cli", "lessons.checks")
+WITHOUT_TENSORFLOW = ("core.recipe", "core.tables", "core.predict", "core.jobs", "core.network", "data", "evaluate", "submit", "images.read", "images.pieces", "images.lists", "images.numbers", "images.review", "runs.folder", "runs.models", "runs.network", "runs.export", "runs.verify", "runs.sweep", "runs.entries", "runs.blend", "analysis.compare", "analysis.digit_map", "analysis.explain", "analysis.ranking", "scale.scoring", "web.page", "cli", "lessons.checks")
 STAGES = ("data", "preprocess", "model", "train", "evaluate", "submit")
 
 

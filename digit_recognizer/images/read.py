@@ -77,7 +77,7 @@ def _foreign(
     for pattern, what, step in FOREIGN_KINDS:
         if re.match(pattern, _first_bytes(path), re.DOTALL):
             return InputError(f"{path}: {what}; expected {', '.join(KINDS)}; {step}")
-    return InputError(f"{path}: not a picture; expected {', '.join(KINDS)}")
+    return InputError(f"{path}: not a picture; expected {', '.join(KINDS)}, HEIC or a PDF")
 
 # %% ../../nbs/images/read.ipynb #443ee96c
 def _damaged(
@@ -425,7 +425,7 @@ def _open_pdf(
     except (pypdfium2.PdfiumError, *DECODE_ERRORS) as e:
         locked = 'password' in str(e).lower()
         raise InputError(f"{path}: an encrypted PDF; save it without a password" if locked else
-                         f"{path}: a damaged PDF: {str(e)[:60]!r}; save or fetch it again") from None
+                         f"{path}: a damaged PDF, or one without pages; save or fetch it again") from None
     n = len(document)
     if 0<n<=MAX_PDF_PAGES: return document
     document.close()
