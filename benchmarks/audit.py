@@ -10,8 +10,9 @@ ranks all digits, and its average precision says how early the planted flips com
 
 The rule of choice was written down before the first ranking was made. The method with the largest mean of the average
 precisions on both sets is chosen. Where one that needs nothing but a network's probabilities comes within .01 of it,
-the best of those is chosen. Methods that need two networks for each digit are only shown: they are trained on the flips
-of both sets, so they are judged on the .3 % alone, and a run has one network for each digit.
+the best of those is chosen. Methods that a run's probabilities and images do not allow are only shown. These are neighbours by
+what a network sees (its features), and two networks for each digit. The latter come from both sets, so they are judged
+on the flips that the sets share, among the digits that neither flips.
 
 Then all methods rank the true labels, by the out-of-fold answers of `best`, once. Verdicts are those of cleanlab's
 label-errors (Northcutt et al. 2021): a list of objects with `test_row` (from 0, in MNIST's test set) and the votes
@@ -44,6 +45,7 @@ from results import begun, command, result_file, write_result
 RATES = .003, .01 # shares of the labels that are flipped; each set holds the flips of the smaller ones
 FIRST = 30, 100   # candidates that a person looks at
 ALONE = 'self-confidence', 'margin', 'confident learning' # need nothing but the probabilities of one network
+FOLDS = 5
 NEIGHBOURS = 10   # of each digit that vote
 MARGIN = .01      # of average precision that a method must win by to be worth more than probabilities
 
@@ -181,7 +183,7 @@ def planted_results(digits, small, work, pixels_of):
         fold, proba, features = train_set(digits, y, number, recipe, 2 if small else FOLDS, work)
         sets.append((y, proba))
         for method, doubt in doubts(y, proba, pixels_of(y), feature_proba(y, fold, features)).items():
-            results.append({'flipped': rate, 'method': method, 'shown_only': False,
+            results.append({'flipped': rate, 'method': method, 'shown_only': 'features' in method or 'both' in method,
                             **judge_flips(doubt, rows[:count], np.arange(len(y)))})
     y, among, (one, two) = sets[0][0], np.concatenate([rows[:n[0]], never]), (p for _, p in sets)
     pair = {'margin, one network': -label_margin(y, one), 'margin, the other network': -label_margin(y, two),
