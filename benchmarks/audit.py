@@ -32,8 +32,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from digit_recognizer import fit, load_digits, make_recipe, predict
 from digit_recognizer.analysis.digit_map import last_features
-from digit_recognizer.analysis.labels import find_label_issues
-from digit_recognizer.analysis.neighbours import nearest
+from digit_recognizer.analysis.labels import NEIGHBOURS, find_label_issues, label_margin, other_neighbours, vote_shares
 from digit_recognizer.core.backend import silence_tensorflow
 from digit_recognizer.core.files import InputError, atomic_write
 from digit_recognizer.core.mnist import KAGGLE_LABELLED, permute_mnist
@@ -45,8 +44,7 @@ from results import begun, command, result_file, write_result
 RATES = .003, .01 # shares of the labels that are flipped; each set holds the flips of the smaller ones
 FIRST = 30, 100   # candidates that a person looks at
 ALONE = 'self-confidence', 'margin', 'confident learning' # need nothing but the probabilities of one network
-FOLDS = 5
-NEIGHBOURS = 10   # of each digit that vote
+FOLDS = 5         # of each set
 MARGIN = .01      # of average precision that a method must win by to be worth more than probabilities
 
 
@@ -93,27 +91,6 @@ def train_set(digits, y, number, recipe, folds, work):
             with atomic_write(place) as part, open(part, 'wb') as file: np.savez(file, proba=said, features=seen.astype(np.float32))
         with np.load(place) as file: fold[held], proba[held], features[held] = i, file['proba'], file['features']
     return fold, proba, features
-
-
-def label_margin(y, proba):
-    "Probability of the label less that of the likeliest other digit, (n,)."
-    rows, other = np.arange(len(y)), np.array(proba, float)
-    other[rows, y] = -1
-    return np.asarray(proba)[rows, y]-other.max(1)
-
-
-def nearest_others(x):
-    "Rows and distances of the nearest digits but itself."
-    rows, distances = nearest(x, x, NEIGHBOURS+1)
-    own = np.argmax(rows==np.arange(len(x))[:, None], axis=1) # the first, if none is itself: a copy
-    keep = np.arange(NEIGHBOURS+1)!=own[:, None]
-    return (a[keep].reshape(len(x), NEIGHBOURS) for a in (rows, distances))
-
-
-def vote_shares(labels, distances):
-    "Share of each digit in the votes of neighbours; nearer ones count more, (n, 10)."
-    weights = 1/np.maximum(distances, 1e-6)
-    return np.stack([np.where(labels==digit, weights, 0).sum(1) for digit in range(10)], 1)/weights.sum(1, keepdims=True)
 
 
 def feature_proba(y, fold, features):
@@ -202,7 +179,7 @@ def main(
     work, result = out.with_suffix('.work'), begun(out, 'audit', small, one_machine=False)
     work.mkdir(parents=True, exist_ok=True)
     digits = take_digits(load_digits(), 3000) if small else load_digits()
-    rows, distances = nearest_others(digits.x)
+    rows, distances = other_neighbours(digits.x, np.arange(len(digits.x)))
     def pixels_of(y): return vote_shares(y[rows], distances)
     recipe, result['results'] = planted_results(digits, small, work, pixels_of)
     result['recipe'], result['chosen'] = recipe.record(), choose(result['results'])
