@@ -958,24 +958,26 @@ def _report(
 def _audit(
     run:_RunFolder,
     out:Annotated[Path, typer.Option(help='The CSV file to write; must not exist.')],
+    first:Annotated[int, typer.Option('--first', metavar='N', help='How many labels to list.')]=100,
     data:_RunData=None,
 ):
-    """List the labels that a run doubts, for a person to check.
+    """List the labels that a run and similar digits doubt most, for a person to check.
 
-    Needs the extra 'labels'. A run of one network judges its validation digits, a run of several
-    members all labelled digits. Beside the CSV, an HTML page shows the digits. Fill in the column
-    'corrected' where a label is wrong, and train with --corrections."""
-    from digit_recognizer.analysis.labels import find_label_issues, write_audit, write_gallery
+    A run of one network judges its validation digits, a run of several members all labelled
+    digits. Beside the CSV, an HTML page shows the digits. Fill in the column 'corrected' where a
+    label is wrong, and train with --corrections."""
+    from digit_recognizer.analysis.labels import check_first, rank_labels, write_audit, write_gallery
     from digit_recognizer.runs.folder import load_run
     gallery = out.with_suffix('.html')
     for file in (out, gallery): check_new_file(file)
     finished = load_run(run)
-    v, digits = finished.validation, _digits_of(finished, data)
-    table = find_label_issues(v['y'], v['proba'], v['rows'])
-    if len(table): write_gallery(digits.x, table, gallery)
+    v = finished.validation
+    first, digits = check_first(first, len(v['y'])), _digits_of(finished, data)
+    table = rank_labels(digits.x, digits.y, v['proba'], v['rows'], first)
+    write_gallery(digits.x, table, gallery)
     write_audit(table, out)
-    say(f"{escape(out)}: {len(table)} of {len(v['y']):,} labels are doubtful")
-    if len(table): say(f"{escape(gallery)}: their pictures, in the same order")
+    say(f"{escape(out)}: the {len(table)} most doubtful of {len(v['y']):,} labels")
+    say(f"{escape(gallery)}: their pictures, in the same order")
     say(f"fill in 'corrected' where a label is wrong, and train with:\n"
         f"digit_recognizer run --corrections {shell_quote(out)}")
 

@@ -1,4 +1,5 @@
 """The package as others get it: lint and types clean, complete metadata, a wheel that works elsewhere."""
+import json
 import re
 import runpy
 import shutil
@@ -180,3 +181,13 @@ def test_small_benchmarks_of_writers_run(benchmark, root, tmp_path):
     told = run([sys.executable, f"benchmarks/{benchmark}.py", "--small", "--writers", tmp_path / "writers.npz", "--out", tmp_path / "out.json"], cwd=root)
     assert told.returncode == 0, told.stderr[-3000:]
     assert (tmp_path / "out.json").exists()
+
+
+@pytest.mark.slow
+def test_small_benchmark_of_audit_runs(root, tmp_path):
+    "With made-up verdicts, because the real ones are not part of the repository."
+    made_up = [{"test_row": row, "given": row % 4, "guessed": 2, "neither": 1} for row in range(0, 10_000, 20)]
+    (tmp_path / "verdicts.json").write_text(json.dumps(made_up))
+    told = run([sys.executable, "benchmarks/audit.py", "--small", "--verdicts", tmp_path / "verdicts.json", "--out", tmp_path / "out.json"], cwd=root)
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert json.loads((tmp_path / "out.json").read_text())["judged"]["overturned"] > 0

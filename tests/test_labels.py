@@ -1,0 +1,74 @@
+"""Laws of the ranking of doubtful labels, and the files of `audit` that people have edited."""
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+
+from digit_recognizer.analysis.labels import AUDIT, label_margin, other_neighbours, rank_labels, read_corrections, vote_shares
+from digit_recognizer.analysis.neighbours import shrink
+from digit_recognizer.core.files import InputError
+from digit_recognizer.core.mnist import deal_mnist
+
+
+@pytest.fixture(scope="module")
+def planted():
+    "1,500 digits, twenty of them with another label, and out-of-fold probabilities of a model that learnt from these labels."
+    x, y = (a[:1500] for a in deal_mnist()[:2])
+    rng = np.random.default_rng(0)
+    rows = rng.choice(len(y), 20, replace=False)
+    y[rows] = (y[rows] + rng.integers(1, 10, 20)) % 10
+    model = LogisticRegression(C=0.1, max_iter=300)
+    return x, y, cross_val_predict(model, shrink(x, 2).reshape(len(x), -1) / 255, y, cv=3, method="predict_proba"), rows
+
+
+def test_planted_flips_come_first(planted):
+    x, y, proba, rows = planted
+    table = rank_labels(x, y, proba, n=20)
+    assert np.isin(table.row, rows).sum() >= 10 and np.isin(table.row[:5], rows).all()
+    assert np.isin(rank_labels(x, y, proba, n=100).row, rows).sum() >= 19
+
+
+def test_two_witnesses_find_more_than_one(planted):
+    "Here the model is weak: neighbours find flips among its own mistakes."
+    x, y, proba, rows = planted
+    margin = label_margin(y, proba).argsort()[:20]
+    assert np.isin(rank_labels(x, y, proba, n=20).row, rows).sum() >= np.isin(margin, rows).sum()
+
+
+def test_the_ranking_does_not_depend_on_the_order_of_rows(planted):
+    x, y, proba, _ = planted
+    table, order = rank_labels(x, y, proba), np.random.default_rng(1).permutation(len(y))
+    other = rank_labels(x[order], y[order], proba[order])
+    np.testing.assert_allclose(table.score, other.score, atol=1e-6)
+    assert table.row.tolist() == order[other.row].tolist()
+    some = np.random.default_rng(2).permutation(300)  # the digits that a network held out, in any order
+    one, two = (rank_labels(x, y, proba[rows], rows) for rows in (some, np.sort(some)))
+    assert one.equals(two)
+
+
+def test_leaving_out_neighbours_changes_nothing(planted):
+    "They are sought only where they can matter; the same ranking follows from all of them."
+    x, y, proba, _ = planted
+    rows, distances = other_neighbours(x, np.arange(len(y)))
+    score = (label_margin(y, proba) + label_margin(y, vote_shares(y[rows], distances))) / 2
+    for n in (1, 30, 400, 1500, 9999):
+        assert rank_labels(x, y, proba, n=n).row.tolist() == np.lexsort((np.arange(len(y)), score))[:n].tolist()
+
+
+def test_few_digits_and_copies():
+    x, y = (a[:4] for a in deal_mnist()[:2])
+    x, y = np.concatenate([x] * 3), np.concatenate([y] * 3)
+    table = rank_labels(x, y, np.full((12, 10), 0.1), n=100)
+    assert len(table) == 12 and np.isfinite(table.score).all() and table.votes.between(0, 1 + 1e-9).all()
+    y[0] = (y[0] + 1) % 10
+    assert rank_labels(x, y, np.full((12, 10), 0.1), n=1).row[0] == 0
+    with pytest.raises(InputError, match="0 labels; expected 1 to 12"):
+        rank_labels(x, y, np.full((12, 10), 0.1), n=0)
+
+
+def test_files_of_the_shorter_audit_are_read(tmp_path):
+    "Audits had six columns up to version 0.2."
+    y = np.array([3, 4, 5], np.uint8)
+    for header, cells in ((["row", "label", "suggested", "p_label", "p_suggested", "corrected"], "1,4,9,.1,.9,9"), (AUDIT, "1,4,9,.1,.9,.2,-.5,9")):
+        (tmp_path / "audit.csv").write_text(",".join(header) + f"\n{cells}\n")
+        assert read_corrections(tmp_path / "audit.csv", y) == {1: 9}
