@@ -961,9 +961,9 @@ def _audit(
     first:Annotated[int, typer.Option('--first', metavar='N', help='How many labels to list.')]=100,
     data:_RunData=None,
 ):
-    """List the labels that a run and similar digits doubt most, for a person to check.
+    """List the most doubtful labels, for a person to check.
 
-    A run of one network judges its validation digits, a run of several members all labelled
+    A run and the nearest other digits judge them. A run of one network judges its validation digits, a run of several members all labelled
     digits. Beside the CSV, an HTML page shows the digits. Fill in the column 'corrected' where a
     label is wrong, and train with --corrections."""
     from digit_recognizer.analysis.labels import check_first, rank_labels, write_audit, write_gallery
