@@ -150,7 +150,7 @@ def test_read(root, tmp_path):
         assert [str(edge) for edge in digit["box"]] == [row[edge] for edge in ("left", "top", "right", "bottom")]
         assert ((digit["doubt"] or ""), bool(digit["point"])) == (row["doubt"], row["point"] == "1")
     text = typed("read", sheet, "--quiet")[1]
-    assert f"{sheet}: {len(digits) // 2} digits" in text
+    assert f"{sheet}: {len(digits) // 2} free digits" in text
     assert [line["text"] for line in found["files"][0]["lines"]] == sheet.with_suffix(".txt").read_text().split()
 
 

@@ -373,7 +373,7 @@ def test_every_format_works_from_fresh_processes(to, exported, answers):
 def test_exports_leave_nothing_else(exported):
     folder, told = exported
     files = {FILES[to] for to in told} | {f"{FILES[to]}.json" for to in told if to != "web"}
-    assert {p.name for p in folder.iterdir()} == {"run.json", "model.keras", "network.json"} | files
+    assert {p.name for p in folder.iterdir()} == {path.name for path in READER.iterdir()} | files
 
 
 needs_litert = pytest.mark.skipif(not available("litert"), reason="LiteRT is not installed")
@@ -479,7 +479,7 @@ def test_a_kill_between_model_and_description_is_repaired(tmp_path):
     from digit_recognizer.runs.export import export_run
 
     export_run(run)
-    assert {p.name for p in run.folder.iterdir()} == {"run.json", "model.keras", "network.json", "model.tflite", "model.tflite.json"}
+    assert {p.name for p in run.folder.iterdir()} == {path.name for path in READER.iterdir()} | {"model.tflite", "model.tflite.json"}
     assert fastest_file(run).name == "model.tflite"
 
 

@@ -54,7 +54,7 @@ def test_a_list_keeps_zeros_and_names(write, separator):
 
 
 @pytest.mark.parametrize("text, column, message", [
-    ("", None, "no id in it|0 columns"), ("id\n1\n1\n", None, "id 1 occurs twice, in rows 2 and 3"), ("id\n01\n1\n", None, "row 3: id 1 has 1 digits, row 2 has 2"),
+    ("", None, "an empty file; expected a CSV with a column of ids"), ("id\n1\n1\n", None, "id 1 occurs twice, in rows 2 and 3"), ("id\n01\n1\n", None, "row 3: id 1 has 1 digits, row 2 has 2"),
     ("id\n1x\n", None, "row 2: id '1x'; expected digits alone"), ("id\n٣٤\n", None, "expected digits alone"), ("id,n\n1,2\n", "no", "no column 'no'; its columns are id, n"),
     ("a,b\n1,2\n", None, "2 columns of digits alone"), ("a,id\nx,1\ny\n", None, "row 3: id ''"), ("id\n" + "1" * 41 + "\n", None, "expected at most 40")])
 def test_bad_lists_are_refused(write, text, column, message):
@@ -65,7 +65,7 @@ def test_bad_lists_are_refused(write, text, column, message):
 
 def test_a_list_that_is_not_text_is_refused(tmp_path):
     (tmp_path / "list.csv").write_bytes(b"PK\x03\x04\xff\xfe\x00")
-    with pytest.raises(InputError, match="not text in UTF-8"):
+    with pytest.raises(InputError, match="a spreadsheet, expected text"):
         read_list(tmp_path / "list.csv")
 
 

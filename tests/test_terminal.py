@@ -203,7 +203,7 @@ def test_nothing_is_coloured(words, code, environ, tmp_path):
 def test_a_progress_bar_is_for_terminals_only(root):
     sheet = root / "nbs/samples/sheet.png"
     told = run(["read", sheet])
-    assert (told.returncode, told.stderr) == (0, "") and "30 digits" in told.stdout
+    assert (told.returncode, told.stderr) == (0, "") and "30 free digits" in told.stdout
     shown, code = on_a_terminal(["read", sheet], NO_COLOR="1")
     assert code == 0 and "reading: 100%" in shown and "30 free digits" in shown
     assert "%" not in on_a_terminal(["read", sheet, "--quiet"])[0]
@@ -460,7 +460,7 @@ def test_a_picture_that_cannot_be_annotated_is_counted_once(root, tmp_path, monk
 
     monkeypatch.setattr("digit_recognizer.images.read._write_annotated", full)
     code, out, err = typed("read", root / "nbs/samples/sheet.png", "--annotate", tmp_path / "read", "--quiet")
-    assert code == 2 and "30 digits" in out
+    assert code == 2 and "30 free digits" in out
     assert err.startswith("error: ") and err.count("\n") == 1 and "No space left" in err
 
 

@@ -453,6 +453,7 @@ def page_names(
 )->list: # of paths; for a PDF, each with the number of a page
     "The names of a file's pictures; a PDF that cannot be opened has its own name alone."
     try:
+        check_file(path)
         if not re.match(PDF_START, _first_bytes(path)): return [path]
         with closing(_open_pdf(path)) as document: n = len(document)
         return [Path(f'{path} page {k}') for k in range(1, n+1)]

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['JITTER', 'DEEP', 'ROWS', 'LEAN', 'THROUGH', 'NEAR', 'FAR', 'DEAREST', 'PER_HEIGHT', 'MOST_SEAMS', 'WIDEST', 'SCRAP',
-           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'LEAST_CHANCE', 'TRIED', 'ONE', 'place_digits',
-           'join_digits', 'scale_ink', 'find_seams', 'Segments', 'cut_segments', 'judge_segments', 'segment_features',
-           'score_segments', 'row_sums', 'Parting', 'place_proba', 'choose_digits', 'part_inks', 'part_pieces']
+           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'NARROW', 'OF_STROKES', 'LEAST_CHANCE', 'TRIED',
+           'ONE', 'place_digits', 'join_digits', 'scale_ink', 'find_seams', 'Segments', 'cut_segments',
+           'judge_segments', 'segment_features', 'score_segments', 'row_sums', 'Parting', 'place_proba',
+           'choose_digits', 'part_inks', 'part_pieces']
 
 # %% ../../nbs/images/touching.ipynb #7e5314dc
 from dataclasses import dataclass, replace
@@ -383,6 +384,8 @@ def part_inks(
 # %% ../../nbs/images/touching.ipynb #4938708c
 PARTED = 'parted from touching digits'
 SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that digits in a row have
+NARROW = 1.            # width by height, below which a piece that a rejector refuses can be a letter
+OF_STROKES = {1, 7}    # digits of which n, h, N and v seem to be made
 LEAST_CHANCE = .3
 TRIED, ONE = .02, .02 # score of a rejector from which a piece is tried; probability that it is one digit
 
@@ -409,26 +412,47 @@ def _passes(
     "Does a piece pass for one digit, by its shape and by a rejector?"
     return not piece.reason and piece.doubt!=WIDE and rejector is not None and score<rejector.threshold
 
+# %% ../../nbs/images/touching.ipynb #776d1ad5
+def _can_be_letter(
+    piece:Piece,
+)->bool:
+    "Is it narrow, and has its shape no fault?"
+    left, top, right, bottom = piece.box
+    return not piece.reason and piece.doubt!=WIDE and right-left<NARROW*(bottom-top)
+
+
+# %% ../../nbs/images/touching.ipynb #bdc7781b
+def _parts(
+    piece:Piece,
+    parting:Parting, # of it
+    weak:np.ndarray, # bool, which digits have a doubt
+)->list[Piece]:
+    "The digits of a piece as pieces; a doubt that the whole piece had stays with each."
+    box, doubt = np.array(piece.box), '' if piece.doubt==WIDE else piece.doubt
+    boxes = np.rint(np.tile(box[:2], 2)+parting.boxes*np.tile(box[2:]-box[:2], 2)).astype(int)
+    rows = zip(boxes, parting.imgs, weak, parting.proba)
+    return [replace(piece, box=tuple(map(int, b)), img=img, reason='', ink=None, proba=p,
+                    doubt=doubt or (PARTED if w else '')) for b, img, w, p in rows]
+
+
 # %% ../../nbs/images/touching.ipynb #5feb5e3d
 def _parted(
     piece:Piece,
     parting:Parting,
     sure:float,   # the least probability of a digit without a doubt
     rejector,     # has `scores` and a `threshold`; or None
+    refused:bool, # does the rejector refuse the piece?
 )->list[Piece]:
     "The pieces that take the place of one."
-    box, places = np.array(piece.box), parting.proba.max(1)
+    places = parting.proba.max(1)
     clean = rejector is None or (rejector.scores(parting.imgs)<rejector.threshold).all()
-    if len(places)==1 and piece.doubt==WIDE and clean and parting.confidence>=sure:
-        return [replace(piece, doubt='')]
+    good = clean and parting.confidence>=sure
+    if len(places)==1 and piece.doubt==WIDE and good: return [replace(piece, doubt='')]
     if len(places)==1 or parting.confidence<LEAST_CHANCE: return [piece]
-    size, corner = np.tile(box[2:]-box[:2], 2), np.tile(box[:2], 2)
-    boxes = np.rint(corner+parting.boxes*size).astype(int)
-    other = '' if piece.doubt==WIDE else piece.doubt
-    weak = places<(max(sure, places.min()+1e-9) if parting.confidence<sure else sure)
-    doubts = [other or ('' if clean and not w else PARTED) for w in weak]
-    return [replace(piece, box=tuple(map(int, b)), img=img, reason='', doubt=doubt, ink=None, proba=p)
-            for b, img, doubt, p in zip(boxes, parting.imgs, doubts, parting.proba)]
+    if not good and refused and _can_be_letter(piece): return [piece]
+    if clean and not OF_STROKES.issuperset(parting.digits): limit = sure if good else max(sure, places.min()+1e-9)
+    else: limit = 2.
+    return _parts(piece, parting, places<limit)
 
 # %% ../../nbs/images/touching.ipynb #fd55d056
 def _renumber(
@@ -451,12 +475,13 @@ def part_pieces(
     heights = [p.box[3]-p.box[1] for p in digits]
     least = .55*float(np.median(heights)) if heights else 8.
     scores = rejector.scores(np.stack([p.img for p in pieces])) if rejector and pieces else [0]*len(pieces)
+    refused = [rejector is not None and score>=rejector.threshold for score in scores]
     rows = [i for i, (p, v) in enumerate(zip(pieces, scores)) if _may_be_several(p, least, v>=TRIED)]
     found = zip(rows, part_inks([pieces[i].ink for i in rows], model))
     partings = {i: p for i, p in found if not _passes(pieces[i], scores[i], rejector) or p.one<ONE}
     if not partings: return pieces
     return _renumber([q for i, p in enumerate(pieces)
-                      for q in (_parted(p, partings[i], sure, rejector) if i in partings else [p])])
+                      for q in (_parted(p, partings[i], sure, rejector, refused[i]) if i in partings else [p])])
 
 # %% ../../nbs/images/touching.ipynb #9e5a1472
 add_docments(__name__)
