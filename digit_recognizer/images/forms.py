@@ -664,7 +664,7 @@ def erase_walls(
                               (ink.T, (top, bottom), slice(left+inset[1], right-inset[1]))):
         for at in sides:
             band = _wall_band(some, at, rows, max(3, round(.09*side)))
-            thick.append((band[1]-band[0])/side if band else 0)
+            thick.append((band[1]-band[0]-1)/side if band else 0) # a pixel of it is blur
             if band: _erase_band(some, band)
     return ink, float(np.median(thick))
 
