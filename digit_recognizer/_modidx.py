@@ -1887,6 +1887,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.best_column': ( 'nbs/images/numbers.html#best_column',
                                                                                                   'digit_recognizer/images/numbers.py'),
+                                                 'digit_recognizer.images.numbers.check_rate': ( 'nbs/images/numbers.html#check_rate',
+                                                                                                 'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.error_limit': ( 'nbs/images/numbers.html#error_limit',
                                                                                                   'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.fit_promise': ( 'nbs/images/numbers.html#fit_promise',

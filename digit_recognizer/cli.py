@@ -1164,11 +1164,12 @@ def _known(
 )->tuple: # of images.numbers.Known, or None; the rate, or None
     "What is known of whole numbers; None where nothing is said of them."
     from digit_recognizer.images.lists import read_list
-    from digit_recognizer.images.numbers import Known, parse_rate
+    from digit_recognizer.images.numbers import Known, check_rate, parse_rate
     if column and not ids: raise InputError("--list-column: needs a list; add --list FILE.csv")
     if not (ids or pattern or check or total or once or rate): return None, None
-    return (Known(read_list(ids, column) if ids else None, pattern, check, once, total),
-            parse_rate(rate) if rate else None)
+    wanted = parse_rate(rate) if rate else None
+    if wanted: check_rate(wanted)
+    return Known(read_list(ids, column) if ids else None, pattern, check, once, total), wanted
 
 # %% ../nbs/cli.ipynb #7ae595dd
 class _Crops:
@@ -1185,12 +1186,12 @@ class _Crops:
 # %% ../nbs/cli.ipynb #818a4408
 def _decide(
     pages:dict,     # name of the picture -> images.read.Page
-    path:Path|None, # of decisions
+    decisions:list, # of images.review.Decision
+    path:Any,       # of decisions, for errors
 )->tuple[dict, dict]: # pages; all decisions, by what they decide
     "Pages with what a person decided about digits."
-    if not path: return pages, {}
-    from digit_recognizer.images.review import by_place, check_decisions, decide_digits, read_decisions
-    decisions = read_decisions(path)
+    if not decisions: return pages, {}
+    from digit_recognizer.images.review import by_place, check_decisions, decide_digits
     check_decisions(decisions, pages, path)
     decided = by_place(decisions)
     return {name: decide_digits(page, name, decided) for name, page in pages.items()}, decided
@@ -1248,7 +1249,8 @@ def _number_text(
     "A line for a number."
     if number.decided: share, note = '', f'decided by a person; the model: {number.machine}'
     else: share, note = f'{min(number.probability, .9999):.4f}', number.why
-    if number.why: note += f'; second {number.second}, {number.second_probability:.4f}'
+    if number.why and number.decided: note += f'; {number.why}'
+    elif number.why: note += f'; second {number.second}, {number.second_probability:.4f}'
     text = (number.text or 'not a number')+'?'*bool(number.why)
     return '  '.join(filter(None, (f'   {text:<12}', share, escape(number.name), note))).rstrip()
 
@@ -1312,16 +1314,18 @@ def _read(
     probability. A number marked ? is for a person."""
     from digit_recognizer.images.read import left_out, list_pictures, read_files
     from digit_recognizer.images.rejector import load_rejector
+    from digit_recognizer.images.review import read_decisions
     from digit_recognizer.runs.export import small_model
     from digit_recognizer.runs.folder import load_run, pretrained_run
     for path in filter(None, (csv, review)): check_new_file(path)
     known, rate = _known(list_, list_column, pattern, check, sum_, once, wrong_at_most)
+    made = read_decisions(decisions) if decisions else []
     with _as_files(images) as names:
         paths, errors = list_pictures(list(names))
         reader = (load_run(run) if run else pretrained_run()) if paths else None
         crops, model = _Crops(known is not None, names) if review else None, reader and small_model(reader)
         found, more = read_files(paths, model, annotate, not quiet, load_rejector() if paths else None, crops)
-    pages, decided = _decide({_typed_name(path, names): page for path, page in found.items()}, decisions)
+    pages, decided = _decide({_typed_name(path, names): page for path, page in found.items()}, made, decisions)
     numbers, promised = _numbers(pages, known, rate, reader, decided)
     notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)
     for note in notes: say(escape(note), err=True)

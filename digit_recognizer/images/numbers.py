@@ -7,7 +7,8 @@ __all__ = ['UNLISTED', 'MAX_ASSIGNMENT', 'MAX_ADDENDS', 'UNIFORM', 'DOUBTFUL', '
            'MAX_SIMULATED', 'NUMBER_COLUMNS', 'Guess', 'guess_by_rule', 'list_weights', 'guess_by_list',
            'assignment_weights', 'guess_once', 'sum_mass', 'best_column', 'guess_column', 'to_evidence', 'Row',
            'page_rows', 'row_evidence', 'Known', 'guess_rows', 'Number', 'answer_numbers', 'pack_unseen', 'Unseen',
-           'load_unseen', 'simulate', 'parse_rate', 'Promise', 'error_limit', 'fit_promise', 'promise', 'write_numbers']
+           'load_unseen', 'simulate', 'parse_rate', 'Promise', 'error_limit', 'check_rate', 'fit_promise', 'promise',
+           'write_numbers']
 
 # %% ../../nbs/images/numbers.ipynb #24bb9307
 import csv
@@ -824,6 +825,16 @@ def error_limit(
     "Clopper and Pearson's upper limit of an error rate."
     from scipy.stats import beta
     return np.where(wrong>=n, 1., beta.ppf(level, np.asarray(wrong)+1, np.maximum(np.asarray(n)-wrong, 1)))
+
+# %% ../../nbs/images/numbers.ipynb #4f114f31
+def check_rate(
+    rate:float, # of wrong answers, at most
+):
+    "Raise `InputError` for a rate that no list or pattern can promise."
+    least = float(error_limit(np.zeros(1), np.full(1, MAX_SIMULATED))[0])
+    if rate>=least: return
+    raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {MAX_SIMULATED:,} simulated numbers without "
+                     f"a mistake promise 1/{int(1/least):,}; allow that rate or a higher one")
 
 # %% ../../nbs/images/numbers.ipynb #9762535f
 def _first_position(

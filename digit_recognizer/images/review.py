@@ -273,7 +273,8 @@ def decide_number(
     if answer is None: return number
     text = '' if answer in NOTHING else answer
     name = known.ids.by_id.get(text, '') if known.ids else ''
-    return replace(number, text=text, name=name, why='', machine=number.text)
+    unlisted = known.ids and text and text not in known.ids.by_id
+    return replace(number, text=text, name=name, why='not on the list'*bool(unlisted), machine=number.text)
 
 # %% ../../nbs/images/review.ipynb #b5de41e6
 def by_place(
