@@ -15,17 +15,26 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinat
 from digit_recognizer.core.files import InputError
 from digit_recognizer.images.normalise import fit_ink
 
-FONTS = {  # part -> style -> folders below the folder of fonts; Debian's package is fonts-NAME, unless PACKAGES says another
+FONTS = {  # part -> style -> folders or files below the folder of fonts: Debian's fonts-NAME or what PACKAGES says, and npm's @fontsource
     "training": {
         "handwriting": ["bwht", "comic-neue", "kaushanscript", "lobster", "lobstertwo", "levien", "leckerli-one", "havana",
                         "aoyagi-kouzan-t", "aoyagi-soseki", "kouzan-mouhitsu", "dustin", "femkeklaver", "isabella",
-                        "klaudia-berenika", "komatuna", "seto", "yozvox-yozfont", "yusei-magic", "beteckna", "radisnoir"],
+                        "klaudia-berenika", "komatuna", "seto", "yozvox-yozfont", "yusei-magic", "beteckna", "radisnoir",
+                        "aenigma/aescrawl.ttf", "aenigma/handmeds.ttf", "aenigma/madscrwl.ttf", "malayalam/Karumbi-Regular.ttf",
+                        "nanum/NanumBrush.ttf", "unfonts-extra/UnPilgia.ttf",
+                        *(f"@fontsource/{name}" for name in (
+                            "annie-use-your-telescope", "architects-daughter", "bad-script", "caveat", "delicious-handrawn", "gaegu",
+                            "gloria-hallelujah", "handlee", "homemade-apple", "indie-flower", "kalam", "mansalva", "marck-script",
+                            "neucha", "patrick-hand", "permanent-marker", "reenie-beanie", "rock-salt", "schoolbell", "short-stack",
+                            "sue-ellen-francisco", "swanky-and-moo-moo"))],
         "print": ["artemisia", "didot", "ebgaramond", "fonts-johnsmith-induni", "fonts-prociono", "jura",
                   "linux-libertine", "ocr-b", "play", "quattrocento", "sortsmill", "urw-base35", "adf", "andika", "averia-gwf",
                   "crosextra", "dejavu", "essays1743", "firacode", "fonts-century-catalogue", "fonts-oldstandard",
                   "freefont", "hack", "jetbrains-mono", "liberation", "monofur", "noto", "ocr-a", "open-sans", "roboto"]},
     "validation": {
-        "handwriting": ["kristi", "kiloji", "tomsontalks", "dancingscript"],
+        "handwriting": ["kristi", "kiloji", "tomsontalks", "dancingscript", "aenigma/jmacscrl.ttf", "tlwg/Purisa.ttf",
+                        *(f"@fontsource/{name}" for name in (
+                            "cedarville-cursive", "covered-by-your-grace", "delius", "gochi-hand", "nanum-pen-script", "shadows-into-light"))],
         "print": ["cantarell", "cabin", "fanwood", "mononoki"]},
     "test": {
         "handwriting": ["breip/Breip.ttf", "sjfonts", "fifthhorseman", "humor-sans", "ecolier-court", "rufscript"],
@@ -42,8 +51,9 @@ SIDE = 64  # pixels of the canvas on which all is drawn before it is fitted
 def font_files(folder, part, style):
     "The font files of a part and style; stops with a clear line where a package is missing."
     for name in FONTS[part][style]:
-        found = sorted(f for kind in ("truetype", "opentype") for f in (Path(folder)/kind).glob(f"{name}*" if "." in name else f"{name}/**/*")
-                       if f.suffix.lower() in (".ttf", ".otf"))
+        pattern = f"{name}/files/*-latin-400-normal.woff" if name[0]=="@" else f"{name}*" if "." in name else f"{name}/**/*"
+        found = sorted(f for kind in ("truetype", "opentype", "node_modules") for f in (Path(folder)/kind).glob(pattern)
+                       if f.suffix.lower() in (".ttf", ".otf", ".woff"))
         if not found: raise InputError(f"{folder}: no fonts in {name}; install the packages that tools/rejector.py names")
         yield from (f for f in found if not any(f.name.startswith(n) for n in NOT_HAND) or style=="print")
 

@@ -3,7 +3,8 @@
     python tools/rejector.py --fonts /usr/share/fonts
 
 Debian's packages of the fonts (apt-get install): fonts-NAME for each NAME in tools/notdigits.py, of which some are in
-packages of other names: see PACKAGES. Drawing takes some minutes, training at most 240 CPU-seconds.
+packages of other names: see PACKAGES. Those named @fontsource/NAME are npm's (npm install --prefix /usr/share/fonts
+@fontsource/NAME …). Drawing takes some minutes, training at most 300 CPU-seconds.
 """
 import json
 import re
@@ -26,7 +27,7 @@ from notdigits import (DIGITS, FONTS, LETTERS, LOOKALIKES, OTHER_LETTERS, SYMBOL
                        hatching, joined, letters, change_pen, redraw, scribble, shadow, strokes, texture, warp, written)
 
 FOLDER = Path(__file__).resolve().parent.parent/"digit_recognizer"/"rejector"
-REFUSED = .003  # share of the validation digits that the threshold refuses
+REFUSED = .0025  # share of the validation digits that the threshold refuses; .003 is to hold on other digits
 SEED = 0
 MAX_BYTES = 300_000  # of the network in a file
 PACKAGES = {  # folder of fonts -> its packages, where this is not fonts-FOLDER
@@ -34,10 +35,11 @@ PACKAGES = {  # folder of fonts -> its packages, where this is not fonts-FOLDER
     "sortsmill": ["goudybookletter"], "adf": ["adf-baskervald", "adf-gillius", "adf-universalis", "adf-verana"],
     "andika": ["sil-andika"], "averia-gwf": ["averia-sans-gwf", "averia-serif-gwf"],
     "crosextra": ["crosextra-caladea", "crosextra-carlito"], "dejavu": ["dejavu-core"], "fifthhorseman": ["dkg-handwriting"],
-    "gentium-basic": ["sil-gentium-basic"], "noto": ["noto-mono"], "roboto": ["roboto-unhinted"], "freefont": ["freefont-ttf"],
+    "gentium-basic": ["sil-gentium-basic"], "malayalam": ["smc-karumbi"], "tlwg": ["tlwg-purisa-ttf"], "noto": ["noto-mono"], "roboto": ["roboto-unhinted"], "freefont": ["freefont-ttf"],
     "levien": ["levien-typoscript"], "yozvox-yozfont": ["yozvox-yozfont-standard-kana"]}
 WEIGHT = .25  # of an image that is not one digit, in the loss; it makes few digits refused
-CLEAN = .2  # after an epoch, others that have less than this probability of the eleventh class are left out
+WEIGHT_OF_NAMES = .3  # of the second answer in the loss: which character or kind an image is; it is not kept
+CLEAN = .05  # after an epoch, others that have less than this probability of the eleventh class are left out
 EPOCHS, BATCH, RATE, FILTERS = 4, 128, 2e-3, (16, 32, 64, 64, 64)
 
 
@@ -51,7 +53,7 @@ def digit_images(x, y, fonts, rng, by):
     "Images of one digit and their labels: MNIST's, the same drawn anew, and those of fonts."
     pen, size = rng.integers(len(x), size=10_000//by), rng.integers(len(x), size=6_000//by)
     parts = [(x, y), (redraw(x[pen], rng), y[pen]), (resized(x[size], rng), y[size])]
-    for style, times in (("handwriting", 6), ("print", 2)):
+    for style, times in (("handwriting", 8), ("print", 2)):
         parts.append(letters(fonts, "training", style, DIGITS, rng, times))
     parts += [written(fonts, "handwriting", DIGITS, rng, 5), written(fonts, "print", DIGITS, rng, 4, 6)]
     parts = [(images, names.astype(int)) for images, names in parts]
@@ -59,13 +61,15 @@ def digit_images(x, y, fonts, rng, by):
 
 
 def other_images(x, y, fonts, rng, by):
-    "Images that are not one digit, by kind."
-    kinds = {f"{name}, {style}": letters(fonts, "training", style, chars, rng, times, step)[0]
-             for style, more, step in (("handwriting", 6, 2), ("print", 2, 5))
+    "Images that are not one digit and their names, by kind: characters, or the kind."
+    kinds = {f"{name}, {style}": letters(fonts, "training", style, chars, rng, times, step)
+             for style, more, step in (("handwriting", 8, 2), ("print", 1, 5))
              for name, chars, times, step in (("letters", LETTERS, more, 1), ("symbols", SYMBOLS, 1, step),
                                               ("other letters", OTHER_LETTERS, 1, step))}
-    kinds["written letters"] = np.concatenate([written(fonts, "handwriting", LETTERS, rng, 2, strength=1.)[0],
-                                               written(fonts, "print", LETTERS, rng, 2, 6, strength=1.)[0]])
+    kinds["written letters, handwriting"] = written(fonts, "handwriting", LETTERS, rng, 4, strength=1.3)
+    kinds["written letters, print"] = written(fonts, "print", LETTERS, rng, 2, 6, strength=1.3)
+    kinds = {kind: (some, names if "other" not in kind and "symbols" not in kind else np.full(len(some), kind.split(",")[0]))
+             for kind, (some, names) in kinds.items()}
     long = x[y!=1]
     def some(): return long[rng.integers(len(long))]
     drawn = {"scribbles": (6_000, lambda: scribble(rng)), "hatching": (2_000, lambda: hatching(rng)),
@@ -73,11 +77,11 @@ def other_images(x, y, fonts, rng, by):
              "shadows": (3_000, lambda: shadow(rng)), "textures": (3_000, lambda: texture(rng)),
              "joined digits": (7_000, lambda: joined(x, rng)), "half digits": (1_500, lambda: half(some(), rng)),
              "crossed out": (3_000, lambda: crossed_out(x[rng.integers(len(x))], rng))}
-    return kinds | {name: draw_many(draw, n//by) for name, (n, draw) in drawn.items()}
+    return kinds | {name: (draw_many(draw, n//by), np.full(n//by, name)) for name, (n, draw) in drawn.items()}
 
 
-def network(seed, filters=FILTERS):
-    "Five small convolutions; ten digits and an eleventh class."
+def network(seed, names, filters=FILTERS):
+    "Five small convolutions, ten digits and an eleventh class; and the same with a second answer, for training: which of `names`."
     import keras
     from keras import layers
     keras.utils.set_random_seed(seed)
@@ -88,23 +92,30 @@ def network(seed, filters=FILTERS):
         if pool: x = layers.MaxPooling2D(2)(x)
         x = layers.ReLU()(layers.BatchNormalization(momentum=.95)(x))
     x = layers.Dropout(.3)(layers.Flatten()(x))
-    return keras.Model(inputs, layers.Dense(11, activation="softmax")(x), name="rejector")
+    answer = layers.Dense(11, activation="softmax")(x)
+    return (keras.Model(inputs, answer, name="rejector"),
+            keras.Model(inputs, [answer, layers.Dense(names, activation="softmax")(x)]))
 
 
-def train(x, y, seed, epochs=EPOCHS):
+def train(x, y, names, seed, epochs=EPOCHS):
     "Train, after the first epoch without others that look like digits; returns the model and CPU-seconds."
     import keras
-    model, steps = network(seed), epochs*(len(x)//BATCH+1)
+    codes = np.unique(names, return_inverse=True)[1]
+    model, both = network(seed, codes.max()+1)
+    steps = epochs*(len(x)//BATCH+1)
     rate = keras.optimizers.schedules.CosineDecay(RATE/10, steps-steps//10, warmup_target=RATE, warmup_steps=steps//10)
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=.004), "sparse_categorical_crossentropy")
+    both.compile(keras.optimizers.AdamW(rate, weight_decay=.004), ["sparse_categorical_crossentropy"]*2, loss_weights=[1., WEIGHT_OF_NAMES])
+
+    def learn(rows, epochs):
+        weights = np.where(y[rows]==10, WEIGHT, 1.).astype(np.float32)
+        both.fit(x[rows][..., None], [y[rows], codes[rows]], batch_size=BATCH, epochs=epochs, verbose=2, sample_weight=[weights, weights])
+
     before = resource.getrusage(resource.RUSAGE_SELF)
-    weights = {**dict.fromkeys(range(10), 1.), 10: WEIGHT}
-    model.fit(x[..., None], y, BATCH, 1, verbose=2, class_weight=weights)
+    learn(np.arange(len(x)), 1)
     rows = np.flatnonzero(y==10)
     alike = rows[model.predict(x[rows][..., None], 500, verbose=0)[:, 10]<CLEAN]
-    kept = np.setdiff1d(np.arange(len(x)), alike)
     print(f"{len(alike):,} of {len(rows):,} others are left out from here on")
-    model.fit(x[kept][..., None], y[kept], BATCH, epochs-1, verbose=2, class_weight=weights)
+    learn(np.setdiff1d(np.arange(len(x)), alike), epochs-1)
     after = resource.getrusage(resource.RUSAGE_SELF)
     return model, after.ru_utime+after.ru_stime-before.ru_utime-before.ru_stime
 
@@ -117,8 +128,9 @@ def validation_threshold(scores, share=REFUSED):
 
 def licences(fonts):
     "Each font package that was drawn from, and the licences that its copyright file names."
-    folders = {name.split("/")[0] for part in FONTS.values() for names in part.values() for name in names}
-    found = {}
+    names = {name for part in FONTS.values() for names in part.values() for name in names}
+    hosted, folders = {n for n in names if n[0]=="@"}, {n.split("/")[0] for n in names if n[0]!="@"}
+    found = {n: [json.loads((Path(fonts)/"node_modules"/n/"package.json").read_text(encoding="utf-8"))["license"]] for n in sorted(hosted)}
     for name in sorted(name for folder in folders for name in PACKAGES.get(folder, [folder.removeprefix("fonts-")])):
         package = f"fonts-{name}"
         text = Path(fonts).parent/"doc"/package/"copyright"
@@ -137,7 +149,7 @@ def write_rejector(model, x, record, folder):
     scores = Rejector(net, .5).scores(x)
     threshold = validation_threshold(scores)
     record = {"threshold": threshold,
-              "threshold_set": f"refuses at most {REFUSED:.1%} of {len(x):,} validation digits", **record,
+              "threshold_set": f"refuses at most {REFUSED:.2%} of {len(x):,} validation digits", **record,
               "validation": {"n": len(x), "refused": int((scores>=threshold).sum())}}
     folder.mkdir(exist_ok=True)
     (folder/"network.json").write_text(text, encoding="ascii")
@@ -157,15 +169,16 @@ def main(
     x, y = digits.x[rows], digits.y[rows]
     found, labels = digit_images(x, y, fonts, rng, by)
     kinds = other_images(x, y, fonts, rng, by)
-    images = np.concatenate([found, *kinds.values()])
+    images = np.concatenate([found, *(some for some, _ in kinds.values())])
+    names = np.concatenate([labels.astype(str), *(some for _, some in kinds.values())])
     labels = np.concatenate([labels, np.full(len(images)-len(found), 10)])
     order = rng.permutation(len(images))
-    print({"one digit": len(found), **{name: len(some) for name, some in kinds.items()}})
-    model, cpu = train(images[order], labels[order], seed)
+    print({"one digit": len(found), **{name: len(some) for name, (some, _) in kinds.items()}})
+    model, cpu = train(images[order], labels[order], names[order], seed)
     write_rejector(model, digits.x[held_out], dict(
-        seed=seed, epochs=EPOCHS, batch=BATCH, learning_rate=RATE, weight_of_others=WEIGHT, left_out_below=CLEAN, filters=FILTERS,
+        seed=seed, epochs=EPOCHS, batch=BATCH, learning_rate=RATE, weight_of_others=WEIGHT, weight_of_names=WEIGHT_OF_NAMES, left_out_below=CLEAN, filters=FILTERS,
         parameters=model.count_params(), cpu_seconds=round(cpu), digits=digits.fingerprint,
-        images={"one digit": len(found), **{name: len(some) for name, some in kinds.items()}},
+        images={"one digit": len(found), **{name: len(some) for name, (some, _) in kinds.items()}},
         lookalikes=LOOKALIKES, fonts=FONTS, licences=licences(fonts), environment=describe_environment()), out)
     print((out/"record.json").read_text(encoding="utf-8")[:300])
 
