@@ -19,7 +19,7 @@ from ..core.docments import add_docments
 from .normalise import CONTRAST, fit_ink, ink_range, otsu_threshold
 from .normalise import rejection_reason, shrink_to, to_grey
 from .paper import INK_LEVEL, find_components, spread
-from .pieces import MAX_SIDE, Piece, join_components
+from .pieces import MAX_SIDE, SEVERAL_THINGS, Piece, join_components
 
 # %% ../../nbs/images/forms.ipynb #bc294458
 def find_projection(
@@ -847,7 +847,7 @@ def _make_pieces(
             box, found = _hull_box(corners), cut_cell(*straighten_cell(image, corners))
             for img, doubt in found:
                 reason = rejection_reason(img)
-                if reason.startswith('several things'): reason, doubt = '', reason
+                if reason.startswith(SEVERAL_THINGS): reason, doubt = '', reason
                 pieces.append(Piece(box, line, place, img, reason, '' if reason else doubt))
             if not found: pieces.append(Piece(box, line, place, np.zeros((28, 28), np.uint8), BLANK))
     return pieces

@@ -387,7 +387,7 @@ SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that
 NARROW = 1.            # width by height, below which a piece that a rejector refuses can be a letter
 OF_STROKES = {1, 7}    # digits of which n, h, N and v seem to be made
 LEAST_CHANCE = .3
-TRIED, ONE = .02, .02 # score of a rejector from which a piece is tried; probability that it is one digit
+TRIED, ONE = .05, .02 # score of a rejector from which a piece is tried; probability that it is one digit
 
 # %% ../../nbs/images/touching.ipynb #00222e40
 def _may_be_several(
