@@ -9,7 +9,7 @@ from browsing import DESK, PHONE, chromium, screenshot_folder
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
-from digit_recognizer.images.review import DECISION_COLUMNS, review_page
+from digit_recognizer.images.review import DECISION_COLUMNS, DIGITS, NUMBERS, review_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("web")]
 HOSTILE = '</script><script>document.title="taken"</script><img src=x onerror=alert(1)>,"=1+1"'
@@ -24,7 +24,7 @@ def read(*words, code=0):
 
 
 def item(n, **other):
-    return {"file": "a.png", "line": str(n), "place": "", "fingerprint": f"{n:016x}", "crop": "", "machine": f"12{n}", "probability": .8,
+    return {"file": "a.png", "where": f"a.png, line {n}", "line": str(n), "place": "", "fingerprint": f"{n:016x}", "crop": "", "machine": f"12{n}", "probability": .8,
             "second": f"13{n}", "second_probability": .15, "name": "Ada", "second_name": "Grace", "why": "low probability", **other}
 
 
@@ -39,8 +39,8 @@ def opened(browser, tmp_path):
     "Opens a page of items; lists what it asked the network for and its errors."
     contexts, trouble = [], []
 
-    def visit(items, single=False, width=DESK, **options):
-        (tmp_path / "review.html").write_text(review_page(items, single), encoding="utf-8")
+    def visit(items, subject=NUMBERS, width=DESK, **options):
+        (tmp_path / "review.html").write_text(review_page(items, subject), encoding="utf-8")
         contexts.append(browser.new_context(viewport={"width": width, "height": 800}, **options))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda e: trouble.append(str(e)))
@@ -85,7 +85,7 @@ def test_keys_decide_and_undo_takes_back(opened):
 
 
 def test_digits_are_typed_as_they_are_seen(opened):
-    page = opened([item(n, machine="7", second="1", place="1") for n in range(1, 4)], single=True)
+    page = opened([item(n, machine="7", second="1", place="1") for n in range(1, 4)], DIGITS)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     page.keyboard.press("n")
@@ -106,7 +106,7 @@ def test_decisions_survive_a_reload_and_a_browser_without_storage(opened):
 
 
 def test_hostile_texts_stay_text(opened):
-    page = opened([item(1, file=HOSTILE, name=HOSTILE, second_name=HOSTILE, why=HOSTILE), item(2, file="b,\n.png")])
+    page = opened([item(1, file=HOSTILE, where=HOSTILE, name=HOSTILE, second_name=HOSTILE, why=HOSTILE), item(2, file="b,\n.png")])
     assert page.title() == "Review: 2 doubtful numbers"
     expect(page.locator("#where")).to_contain_text("script><img")
     page.keyboard.press("1")
@@ -133,7 +133,7 @@ def test_it_fits_and_shows(opened, root, tmp_path, width, scheme, request):
         read(sheet, *words, "--review", tmp_path / f"{single}.html")
         text = (tmp_path / f"{single}.html").read_text(encoding="utf-8")
         items = json.loads(text.split('id="items">')[1].split("</script>")[0])["items"]
-        page = opened(items, single, width, color_scheme=scheme)
+        page = opened(items, DIGITS if single else NUMBERS, width, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("document.getElementById('crop').naturalWidth > 50")
         if folder := screenshot_folder(request.config):
