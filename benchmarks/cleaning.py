@@ -1,7 +1,7 @@
 """What does cleaning the training labels buy? `fast` with all labels, and with the doubted ones removed, down-weighted, corrected.
 
     python benchmarks/cleaning.py            # sixty trainings, half an hour; interrupted, it resumes
-    python benchmarks/cleaning.py --small    # a minute: an epoch on few digits, one fold
+    python benchmarks/cleaning.py --small    # half a minute: `tiny` on few digits, one fold
 
 What counts was written down before the first training. All 42,000 labelled digits are cut into five folds. The digits
 of a fold are answered by networks that learnt from the other four. The doubted labels are the first 100 that `audit`
@@ -120,14 +120,14 @@ def compared(wrong, among):
 
 
 def main(
-    small: Annotated[bool, typer.Option('--small', help='One epoch on 1,500 digits, to see that all works.')]=False,
+    small: Annotated[bool, typer.Option('--small', help='`tiny` on 1,500 digits, to see that all works.')]=False,
     out: Annotated[Path, typer.Option(help='The result file; the finished trainings beside it are not repeated.')]=None,
 ):
     out = result_file('cleaning', out, small)
     work, result = out.with_suffix('.work'), begun(out, 'cleaning', small, one_machine=False)
     work.mkdir(parents=True, exist_ok=True)
     digits = take_digits(load_digits(), 1500) if small else load_digits()
-    recipe = make_recipe('fast', {'epochs': 1, 'batch': 16} if small else {})
+    recipe = make_recipe('tiny', {'batch': 16}) if small else make_recipe('fast')
     fold = np.zeros(len(digits.y), int)
     for i, (_, held) in enumerate(StratifiedKFold(3 if small else FOLDS, shuffle=True, random_state=22).split(digits.x, digits.y)): fold[held] = i
     tables = audit_folds(digits, fold, range(1 if small else FOLDS), recipe, work)

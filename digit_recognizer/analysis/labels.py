@@ -171,7 +171,8 @@ def write_audit(
 # %% ../../nbs/analysis/labels.ipynb #ce725faf
 LABELS = Subject('label', True,
                  'A person decides here which labels are right. The first answer is the label.',
-                 'train with <code>run --corrections</code>', 'The digit', tuple(AUDIT))
+                 'train with <code>run --corrections</code>, or with the files of '
+                 '<code>audit --decisions</code> where an image is not a digit', 'The digit', tuple(AUDIT))
 
 # %% ../../nbs/analysis/labels.ipynb #2680327c
 def _digit_uri(
@@ -195,7 +196,7 @@ def label_items(
              'crop': _digit_uri(x[int(row[0])]), 'machine': row[1], 'probability': float(row[3]),
              'name': 'the label', 'second': row[2], 'second_probability': float(row[4]),
              'second_name': 'suggested',
-             'why': f'votes of the nearest digits for the label: {float(row[5]):.0%}'}
+             'why': f'votes of the nearest digits for the label: {100*float(row[5]):.0f} %'}
             for row in zip(*cells.values())]
 
 # %% ../../nbs/analysis/labels.ipynb #97c81f03
