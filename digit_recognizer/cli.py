@@ -967,8 +967,9 @@ def _export_decided(
     except InputError as e: raise InputError(f"{decisions}: {str(e).removeprefix('decisions: ')}") from None
     changed = sum(new.isdigit() and int(new)!=digits.y[row] for row, new in decided.items())
     export_csv(clean, out)
-    say(f"{escape(out)}: {len(clean.x):,} labelled digits; {changed:,} labels changed, "
-        f"{len(digits.x)-len(clean.x):,} digits left out")
+    gone = len(digits.x)-len(clean.x)
+    say(f"{escape(out)}: {len(clean.x):,} labelled digits; {changed:,} label{'s'*(changed!=1)} changed, "
+        f"{gone:,} digit{'s'*(gone!=1)} left out")
     say(f"train with:\ndigit_recognizer run --data {shell_quote(out)}")
 
 # %% ../nbs/cli.ipynb #196b6b05

@@ -98,15 +98,15 @@ def test_an_audit_from_page_to_files(root, tmp_path):
 
     words = ["audit", root / "nbs/results/fast", "--decisions", tmp_path / "decisions.csv", "--out", tmp_path / "clean"]
     bad = (
-        (decisions, [["8x"]], {}, "corrects to '8x'; expected a digit from 0 to 9, 'not a digit' or nothing"),
-        (decisions, [["1"]], {"row": "99999"}, "line 2 has row '99999'; expected 0 to 41,999"),
-        (decisions, [["1"]], {"label": str((int(asked[0]["label"]) + 1) % 10)}, "give the audit file that was made from these digits"),
-        (decisions, [["1", "1"]], asked[0], f"line 3 repeats row {asked[0]['row']}"),
-        (decisions, [[]], {}, "nothing is decided"),
-        (decisions, [["", ""]], {}, "nothing is decided"),
+        (["8x"], {}, "corrects to '8x'; expected a digit from 0 to 9, 'not a digit' or nothing"),
+        (["1"], {"row": "99999"}, "line 2 has row '99999'; expected 0 to 41,999"),
+        (["1"], {"label": str((int(asked[0]["label"]) + 1) % 10)}, "give the audit file that was made from these digits"),
+        (["1", "1"], asked[0], f"line 3 repeats row {asked[0]['row']}"),
+        ([], {}, "nothing is decided"),
+        (["", ""], {}, "nothing is decided"),
     )
-    for make, words, options, message in bad:
-        make(*words, **options)
+    for answered, other, message in bad:
+        decisions(answered, **other)
         code, out, err = typed(*words)
         assert (code, out) == (2, "") and message in err and err.count("\n") == 1, err
         assert not (tmp_path / "clean").exists()
@@ -114,7 +114,7 @@ def test_an_audit_from_page_to_files(root, tmp_path):
     code, _, err = typed("run", "--recipe", "tiny", "--corrections", tmp_path / "decisions.csv", "--out", tmp_path / "run")
     assert code == 2 and f"row {asked[2]['row']} is not a digit, and corrections leave out no digit" in err
     told = run(words)
-    assert told.returncode == 0 and "41,999 labelled digits; 1 labels changed, 1 digits left out" in told.stdout, told.stderr
+    assert told.returncode == 0 and "41,999 labelled digits; 1 label changed, 1 digit left out" in told.stdout, told.stderr
     before, after = load_digits(), load_digits(tmp_path / "clean", cache=False)
     y = before.y.copy()
     y[int(asked[1]["row"])] = asked[1]["suggested"]
