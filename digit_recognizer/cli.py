@@ -965,7 +965,7 @@ def _export_decided(
     with as_file(decisions) as readable: decided = read_audit(readable, digits.y)
     try: clean = clean_digits(digits, decided)
     except InputError as e: raise InputError(f"{decisions}: {str(e).removeprefix('decisions: ')}") from None
-    changed = sum(new.isdigit() and int(new)!=digits.y[row] for row, new in decided.items())
+    changed = sum(new.isdigit() and int(new)!=int(digits.y[row]) for row, new in decided.items())
     export_csv(clean, out)
     gone = len(digits.x)-len(clean.x)
     say(f"{escape(out)}: {len(clean.x):,} labelled digits; {changed:,} label{'s'*(changed!=1)} changed, "
