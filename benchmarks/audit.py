@@ -1,7 +1,7 @@
 """Which ranking of doubtful labels finds wrong ones? Chosen by planted flips, then measured against people's verdicts.
 
     python benchmarks/audit.py --verdicts label-verdicts.json            # ten trainings; interrupted, it resumes
-    python benchmarks/audit.py --verdicts label-verdicts.json --small    # a minute: an epoch on few digits
+    python benchmarks/audit.py --verdicts label-verdicts.json --small    # half a minute: `tiny` on few digits
 
 Labels are flipped to the digit that five out-of-fold `best` networks find likeliest after the label's: .3 % of them, and
 1 %, which holds the same .3 %. Half of the flipped digits are any digits, as a slip of the hand; half are drawn by how
@@ -81,7 +81,7 @@ def plant(y, proba, n):
 
 def train_set(digits, y, number, recipe, folds, work):
     "Train `fast` out of fold on the labels `y`; folds, probabilities and features of each digit, in order of rows."
-    fold, proba, features = np.zeros(len(y), int), np.zeros((len(y), 10)), np.zeros((len(y), 64), np.float32)
+    fold, proba, features = np.zeros(len(y), int), np.zeros((len(y), 10)), None
     cut = StratifiedKFold(folds, shuffle=True, random_state=number).split(digits.x, y)
     for i, (train, held) in enumerate(cut):
         place = work/f'{number}-{i}.npz'
@@ -89,7 +89,9 @@ def train_set(digits, y, number, recipe, folds, work):
             fitted = fit(replace(recipe, seed=10*number+i), digits.x[train], y[train], None, None, progress=False)
             with silence_tensorflow(): said, seen = predict(fitted.model, digits.x[held]), last_features(fitted.model, digits.x[held])
             with atomic_write(place) as part, open(part, 'wb') as file: np.savez(file, proba=said, features=seen.astype(np.float32))
-        with np.load(place) as file: fold[held], proba[held], features[held] = i, file['proba'], file['features']
+        with np.load(place) as file: said, seen = file['proba'], file['features']
+        features = np.zeros((len(y), seen.shape[1]), np.float32) if features is None else features
+        fold[held], proba[held], features[held] = i, said, seen
     return fold, proba, features
 
 
@@ -150,7 +152,7 @@ def choose(results):
 
 def planted_results(digits, small, work, pixels_of):
     "Every method on every set of planted flips."
-    recipe = make_recipe('fast', {'epochs': 1, 'batch': 64} if small else {})
+    recipe = make_recipe('tiny', {'batch': 16}) if small else make_recipe('fast')
     n = [round(rate*len(digits.y)) for rate in RATES]
     rows, flips = plant(digits.y, out_of_fold(len(digits.y)), max(n))
     never, results, sets = np.setdiff1d(np.arange(len(digits.y)), rows), [], []
@@ -171,14 +173,14 @@ def planted_results(digits, small, work, pixels_of):
 
 def main(
     verdicts: Annotated[Path, typer.Option(help="People's verdicts on MNIST's test labels, as described above.")],
-    small: Annotated[bool, typer.Option('--small', help='One epoch on 3,000 digits, to see that all works.')]=False,
+    small: Annotated[bool, typer.Option('--small', help='`tiny` on 1,500 digits, to see that all works.')]=False,
     out: Annotated[Path, typer.Option(help='The result file; the finished folds beside it are not trained again.')]=None,
 ):
     judged = read_verdicts(verdicts)
     out = result_file('audit', out, small)
     work, result = out.with_suffix('.work'), begun(out, 'audit', small, one_machine=False)
     work.mkdir(parents=True, exist_ok=True)
-    digits = take_digits(load_digits(), 3000) if small else load_digits()
+    digits = take_digits(load_digits(), 1500) if small else load_digits()
     rows, distances = other_neighbours(digits.x, np.arange(len(digits.x)))
     def pixels_of(y): return vote_shares(y[rows], distances)
     recipe, result['results'] = planted_results(digits, small, work, pixels_of)

@@ -953,33 +953,59 @@ def _report(
     from digit_recognizer.analysis.report import write_report
     say(escape(write_report(finished, digits, out)))
 
+# %% ../nbs/cli.ipynb #9139cc52
+def _export_decided(
+    digits:Any,     # Digits of the run
+    decisions:Path, # an edited audit file, or what the review page saved
+    out:Path,       # the folder to write
+):
+    "Write the digits as a person decided them, as Kaggle's CSVs."
+    from digit_recognizer.analysis.labels import clean_digits, read_audit
+    from digit_recognizer.data import export_csv
+    with as_file(decisions) as readable: decided = read_audit(readable, digits.y)
+    try: clean = clean_digits(digits, decided)
+    except InputError as e: raise InputError(f"{decisions}: {str(e).removeprefix('decisions: ')}") from None
+    changed = sum(new.isdigit() and int(new)!=int(digits.y[row]) for row, new in decided.items())
+    export_csv(clean, out)
+    gone = len(digits.x)-len(clean.x)
+    say(f"{escape(out)}: {len(clean.x):,} labelled digits; {changed:,} label{'s'*(changed!=1)} changed, "
+        f"{gone:,} digit{'s'*(gone!=1)} left out")
+    say(f"train with:\ndigit_recognizer run --data {shell_quote(out)}")
+
 # %% ../nbs/cli.ipynb #196b6b05
 @app.command('audit')
 def _audit(
     run:_RunFolder,
-    out:Annotated[Path, typer.Option(help='The CSV file to write; must not exist.')],
+    out:Annotated[Path, typer.Option(help='The CSV file to write, or the folder with --decisions; '
+                                           'must not exist.')],
     first:Annotated[int, typer.Option('--first', metavar='N', help='How many labels to list.')]=100,
+    decisions:Annotated[Path|None, typer.Option(
+        '--decisions', metavar='FILE.csv', help="What a person decided: write the digits with these "
+        "labels, without what is not a digit, as train.csv and test.csv.")]=None,
     data:_RunData=None,
 ):
     """List the most doubtful labels, for a person to check.
 
-    A run and the nearest other digits judge them. A run of one network judges its validation digits, a run of several members all labelled
-    digits. Beside the CSV, an HTML page shows the digits. Fill in the column 'corrected' where a
-    label is wrong, and train with --corrections."""
-    from digit_recognizer.analysis.labels import check_first, rank_labels, write_audit, write_gallery
+    A run and the nearest other digits judge them. A run of one network judges its validation digits, a run
+    of several members all labelled digits. Beside the CSV, an HTML page shows the digits, and keys decide.
+    Train with --corrections and the file that the page saves, or the CSV with its last column filled in."""
     from digit_recognizer.runs.folder import load_run
-    gallery = out.with_suffix('.html')
-    for file in (out, gallery): check_new_file(file)
+    if decisions:
+        check_new_file(out)
+        return _export_decided(_digits_of(load_run(run), data), decisions, out)
+    from digit_recognizer.analysis.labels import LABELS, check_first, label_items, rank_labels, write_audit
+    from digit_recognizer.images.review import write_review_page
+    page = out.with_suffix('.html')
+    for file in (out, page): check_new_file(file)
     finished = load_run(run)
     v = finished.validation
     first, digits = check_first(first, len(v['y'])), _digits_of(finished, data)
     table = rank_labels(digits.x, digits.y, v['proba'], v['rows'], first)
-    write_gallery(digits.x, table, gallery)
+    write_review_page(label_items(digits.x, table), page, LABELS)
     write_audit(table, out)
     say(f"{escape(out)}: the {len(table)} most doubtful of {len(v['y']):,} labels")
-    say(f"{escape(gallery)}: their pictures, in the same order")
-    say(f"fill in 'corrected' where a label is wrong, and train with:\n"
-        f"digit_recognizer run --corrections {shell_quote(out)}")
+    say(f"{escape(page)}: decide them by keys, and save decisions.csv; then train with:\n"
+        f"digit_recognizer run --corrections decisions.csv")
 
 # %% ../nbs/cli.ipynb #8be8b18e
 _PredictDigits = Annotated[Path, typer.Argument(
@@ -1236,10 +1262,10 @@ def _write_doubtful(
 )->int: # answers that a person is asked about
     "Write a review page, unless nothing is doubtful."
     from digit_recognizer.images.numbers import Known
-    from digit_recognizer.images.review import digit_items, number_items, write_review_page
+    from digit_recognizer.images.review import DIGITS, NUMBERS, digit_items, number_items, write_review_page
     found = crops.crops.found
     items = digit_items(pages, found) if numbers is None else number_items(numbers, found, known or Known())
-    if items: write_review_page(items, path, numbers is None)
+    if items: write_review_page(items, path, DIGITS if numbers is None else NUMBERS)
     return len(items)
 
 # %% ../nbs/cli.ipynb #d47e938f

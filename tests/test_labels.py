@@ -1,13 +1,19 @@
 """Laws of the ranking of doubtful labels, and the files of `audit` that people have edited."""
+import csv
+import json
+
 import numpy as np
 import pytest
+from processes import run
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
+from test_terminal import typed
 
 from digit_recognizer.analysis.labels import AUDIT, label_margin, other_neighbours, rank_labels, read_corrections, vote_shares
 from digit_recognizer.analysis.neighbours import shrink
 from digit_recognizer.core.files import InputError
 from digit_recognizer.core.mnist import deal_mnist
+from digit_recognizer.data import load_digits
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +78,45 @@ def test_files_of_the_shorter_audit_are_read(tmp_path):
     for header, cells in ((["row", "label", "suggested", "p_label", "p_suggested", "corrected"], "1,4,9,.1,.9,9"), (AUDIT, "1,4,9,.1,.9,.2,-.5,9")):
         (tmp_path / "audit.csv").write_text(",".join(header) + f"\n{cells}\n")
         assert read_corrections(tmp_path / "audit.csv", y) == {1: 9}
+
+
+@pytest.mark.slow
+def test_an_audit_from_page_to_files(root, tmp_path):
+    "A page is made and its decisions are applied, each in a process of its own; bad decisions are told in one line."
+    told = run(["audit", root / "nbs/results/fast", "--first", 4, "--out", tmp_path / "audit.csv"])
+    assert (told.returncode, told.stderr) == (0, "") and "run --corrections decisions.csv" in told.stdout
+    with open(tmp_path / "audit.csv", newline="") as file:
+        asked = list(csv.DictReader(file))
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    items = json.loads(page.split('id="items">')[1].split("</script>")[0])["items"]
+    assert [[item[name] for name in AUDIT[:-1]] for item in items] == [[row[name] for name in AUDIT[:-1]] for row in asked]
+    answers = [asked[0]["label"], asked[1]["suggested"], "not a digit", ""]
+
+    def decisions(answers, **other):
+        rows = [",".join([*({**row, **other}[name] for name in AUDIT[:-1]), answer]) for row, answer in zip(asked, answers)]
+        (tmp_path / "decisions.csv").write_text("\n".join([",".join(AUDIT), *rows]) + "\n")
+
+    words = ["audit", root / "nbs/results/fast", "--decisions", tmp_path / "decisions.csv", "--out", tmp_path / "clean"]
+    bad = (
+        (["8x"], {}, "corrects to '8x'; expected a digit from 0 to 9, 'not a digit' or nothing"),
+        (["1"], {"row": "99999"}, "line 2 has row '99999'; expected 0 to 41,999"),
+        (["1"], {"label": str((int(asked[0]["label"]) + 1) % 10)}, "give the audit file that was made from these digits"),
+        (["1", "1"], asked[0], f"line 3 repeats row {asked[0]['row']}"),
+        ([], {}, "nothing is decided"),
+        (["", ""], {}, "nothing is decided"),
+    )
+    for answered, other, message in bad:
+        decisions(answered, **other)
+        code, out, err = typed(*words)
+        assert (code, out) == (2, "") and message in err and err.count("\n") == 1, err
+        assert not (tmp_path / "clean").exists()
+    decisions(answers)
+    code, _, err = typed("run", "--recipe", "tiny", "--corrections", tmp_path / "decisions.csv", "--out", tmp_path / "run")
+    assert code == 2 and f"row {asked[2]['row']} is not a digit, and corrections leave out no digit" in err
+    told = run(words)
+    assert told.returncode == 0 and "41,999 labelled digits; 1 label changed, 1 digit left out" in told.stdout, told.stderr
+    before, after = load_digits(), load_digits(tmp_path / "clean", cache=False)
+    y = before.y.copy()
+    y[int(asked[1]["row"])] = asked[1]["suggested"]
+    left = np.delete(np.arange(len(y)), int(asked[2]["row"]))
+    assert np.array_equal(after.x, before.x[left]) and np.array_equal(after.y, y[left]) and np.array_equal(after.x_test, before.x_test)

@@ -164,7 +164,7 @@ def test_wheel_reads_pictures(user, root):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("benchmark", ["time_to_accuracy", "ladder", "ideas", "accuracy", "rest", "scale", "forms", "whole_numbers", "touching", "rejector"])
+@pytest.mark.parametrize("benchmark", ["time_to_accuracy", "ladder", "ideas", "cleaning", "accuracy", "rest", "scale", "forms", "whole_numbers", "touching", "rejector"])
 def test_small_benchmarks_run(benchmark, root, tmp_path):
     told = run([sys.executable, f"benchmarks/{benchmark}.py", "--small", "--out", tmp_path / f"{benchmark}.json"], cwd=root)
     assert told.returncode == 0, told.stderr[-3000:]

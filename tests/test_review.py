@@ -1,15 +1,19 @@
-"""The review page in Chromium: keys decide, undo takes back, the CSV comes back into `read`, nothing leaves the page."""
+"""The review page in Chromium: keys decide, undo takes back, the CSV comes back into `read` or `audit`, nothing leaves the page."""
 import csv
 import json
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 from browsing import DESK, PHONE, chromium, screenshot_folder
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
-from digit_recognizer.images.review import DECISION_COLUMNS, review_page
+from digit_recognizer.analysis.labels import AUDIT, LABELS, label_items, read_audit
+from digit_recognizer.core.mnist import deal_mnist
+from digit_recognizer.images.review import DECISION_COLUMNS, DIGITS, NUMBERS, review_page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("web")]
 HOSTILE = '</script><script>document.title="taken"</script><img src=x onerror=alert(1)>,"=1+1"'
@@ -24,7 +28,7 @@ def read(*words, code=0):
 
 
 def item(n, **other):
-    return {"file": "a.png", "line": str(n), "place": "", "fingerprint": f"{n:016x}", "crop": "", "machine": f"12{n}", "probability": .8,
+    return {"file": "a.png", "where": f"a.png, line {n}", "line": str(n), "place": "", "fingerprint": f"{n:016x}", "crop": "", "machine": f"12{n}", "probability": .8,
             "second": f"13{n}", "second_probability": .15, "name": "Ada", "second_name": "Grace", "why": "low probability", **other}
 
 
@@ -39,8 +43,8 @@ def opened(browser, tmp_path):
     "Opens a page of items; lists what it asked the network for and its errors."
     contexts, trouble = [], []
 
-    def visit(items, single=False, width=DESK, **options):
-        (tmp_path / "review.html").write_text(review_page(items, single), encoding="utf-8")
+    def visit(items, subject=NUMBERS, width=DESK, **options):
+        (tmp_path / "review.html").write_text(review_page(items, subject), encoding="utf-8")
         contexts.append(browser.new_context(viewport={"width": width, "height": 800}, **options))
         page = contexts[-1].new_page()
         page.on("pageerror", lambda e: trouble.append(str(e)))
@@ -85,7 +89,7 @@ def test_keys_decide_and_undo_takes_back(opened):
 
 
 def test_digits_are_typed_as_they_are_seen(opened):
-    page = opened([item(n, machine="7", second="1", place="1") for n in range(1, 4)], single=True)
+    page = opened([item(n, machine="7", second="1", place="1") for n in range(1, 4)], DIGITS)
     page.keyboard.press("1")
     page.keyboard.press("Enter")
     page.keyboard.press("n")
@@ -106,7 +110,7 @@ def test_decisions_survive_a_reload_and_a_browser_without_storage(opened):
 
 
 def test_hostile_texts_stay_text(opened):
-    page = opened([item(1, file=HOSTILE, name=HOSTILE, second_name=HOSTILE, why=HOSTILE), item(2, file="b,\n.png")])
+    page = opened([item(1, file=HOSTILE, where=HOSTILE, name=HOSTILE, second_name=HOSTILE, why=HOSTILE), item(2, file="b,\n.png")])
     assert page.title() == "Review: 2 doubtful numbers"
     expect(page.locator("#where")).to_contain_text("script><img")
     page.keyboard.press("1")
@@ -133,7 +137,7 @@ def test_it_fits_and_shows(opened, root, tmp_path, width, scheme, request):
         read(sheet, *words, "--review", tmp_path / f"{single}.html")
         text = (tmp_path / f"{single}.html").read_text(encoding="utf-8")
         items = json.loads(text.split('id="items">')[1].split("</script>")[0])["items"]
-        page = opened(items, single, width, color_scheme=scheme)
+        page = opened(items, DIGITS if single else NUMBERS, width, color_scheme=scheme)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         assert page.evaluate("document.getElementById('crop').naturalWidth > 50")
         if folder := screenshot_folder(request.config):
@@ -163,3 +167,28 @@ def test_decisions_come_back(opened, root, tmp_path):
     Image.open(sheet).transpose(Image.Transpose.ROTATE_180).save(tmp_path / "sheet.png")
     refused = read(tmp_path / "sheet.png", *words, "--decisions", tmp_path / "decisions.csv", code=2)
     assert "is not the image that was decided" in refused["error"]
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_labels_are_decided_and_come_back(opened, tmp_path, width, scheme, request):
+    x, y = (a[:6] for a in deal_mnist()[:2])
+    table = pd.DataFrame({"row": np.arange(6), "label": y, "suggested": (y + 1) % 10, "p_label": 0.01, "p_suggested": 0.98, "votes": 0.2, "score": -0.5})
+    page = opened(label_items(x, table), LABELS, width, color_scheme=scheme)
+    assert page.title() == "Review: 6 doubtful labels"
+    expect(page.locator("#where")).to_have_text("1: row 0")
+    expect(page.locator("#first")).to_contain_text("the label · 1.0 %")
+    expect(page.locator("#second")).to_contain_text("suggested · 98.0 %")
+    expect(page.locator("#why")).to_have_text("votes of the nearest digits for the label: 20 %")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.getElementById('crop').naturalWidth") == 224
+    if folder := screenshot_folder(request.config):
+        page.screenshot(path=folder / f"review-label-{width}-{scheme}.png")
+    third = str((y[2] + 5) % 10)
+    for key in ("Enter", str((y[1] + 1) % 10), third, "n", "s", "Enter"):
+        page.keyboard.press(key)
+    with page.expect_download() as download:
+        page.keyboard.press("d")
+    download.value.save_as(tmp_path / "decisions.csv")
+    assert (tmp_path / "decisions.csv").read_text().splitlines()[0] == ",".join(AUDIT)
+    assert read_audit(tmp_path / "decisions.csv", y) == {0: str(y[0]), 1: str((y[1] + 1) % 10), 2: third, 3: "not a digit", 5: str(y[5])}

@@ -1,5 +1,5 @@
 "use strict";
-// Items: file, line, place, fingerprint, machine, probability, second, second_probability, names, why, crop.
+// Items: where, line, place, fingerprint, machine, probability, second, second_probability, names, why, crop, and all columns but the last.
 const {items, single, nothing, columns} = JSON.parse(document.getElementById("items").textContent);
 const element = id => document.getElementById(id);
 const key = "review " + items.map(i => i.fingerprint + i.line + "." + i.place).join(" ").slice(0, 4000);
@@ -42,7 +42,7 @@ function show(message = "") {
   const item = items[at], chosen = decisions.get(at);
   element("bar").value = decisions.size;
   element("count").textContent = `${decisions.size} of ${items.length} decided`;
-  element("where").textContent = `${at + 1}: ${item.file.split(/[\\/]/).pop()}, line ${item.line}${item.place === "" ? "" : ", place " + item.place}`;
+  element("where").textContent = `${at + 1}: ${item.where}`;
   element("why").textContent = item.why + (chosen === undefined ? "" : ` · you decided: ${chosen}`);
   element("crop").src = item.crop;
   fill("first", single ? "Enter" : "1", item.machine, item.name, item.probability, chosen);
@@ -77,7 +77,7 @@ function skip() {
 }
 const cell = text => /[",\n\r]/.test(text) ? '"' + text.replace(/"/g, '""') + '"' : text;
 function table() {
-  const rows = [...decisions].sort((a, b) => a[0] - b[0]).map(([n, decision]) => columns.map(c => c === "decision" ? decision : String(items[n][c])));
+  const rows = [...decisions].sort((a, b) => a[0] - b[0]).map(([n, decision]) => [...columns.slice(0, -1).map(c => String(items[n][c])), decision]);
   return [columns, ...rows].map(row => row.map(cell).join(",")).join("\n") + "\n";
 }
 function save() {
