@@ -2206,6 +2206,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'digit_recognizer/images/touching.py'),
                                                   'digit_recognizer.images.touching._can_be_letter': ( 'nbs/images/touching.html#_can_be_letter',
                                                                                                        'digit_recognizer/images/touching.py'),
+                                                  'digit_recognizer.images.touching._can_be_strokes': ( 'nbs/images/touching.html#_can_be_strokes',
+                                                                                                        'digit_recognizer/images/touching.py'),
                                                   'digit_recognizer.images.touching._cut_segment': ( 'nbs/images/touching.html#_cut_segment',
                                                                                                      'digit_recognizer/images/touching.py'),
                                                   'digit_recognizer.images.touching._drop_scraps': ( 'nbs/images/touching.html#_drop_scraps',

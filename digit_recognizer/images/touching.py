@@ -435,6 +435,17 @@ def _parts(
                     doubt=doubt or (PARTED if w else '')) for b, img, w, p in rows]
 
 
+# %% ../../nbs/images/touching.ipynb #0f99638b
+def _can_be_strokes(
+    piece:Piece,
+    parting:Parting, # of it
+    refused:bool,    # does the rejector refuse the piece?
+)->bool:
+    "Can the digits be strokes of a letter?"
+    digits = set(parting.digits)
+    return digits<=OF_STROKES or refused and 1 in digits and _can_be_letter(piece)
+
+
 # %% ../../nbs/images/touching.ipynb #5feb5e3d
 def _parted(
     piece:Piece,
@@ -450,7 +461,7 @@ def _parted(
     if len(places)==1 and piece.doubt==WIDE and good: return [replace(piece, doubt='')]
     if len(places)==1 or parting.confidence<LEAST_CHANCE: return [piece]
     if not good and refused and _can_be_letter(piece): return [piece]
-    if clean and not OF_STROKES.issuperset(parting.digits): limit = sure if good else max(sure, places.min()+1e-9)
+    if clean and not _can_be_strokes(piece, parting, refused): limit = sure if good else max(sure, places.min()+1e-9)
     else: limit = 2.
     return _parts(piece, parting, places<limit)
 
