@@ -1351,7 +1351,8 @@ def _read(
         reader = (load_run(run) if run else pretrained_run()) if paths else None
         crops, model = _Crops(known is not None, names) if review else None, reader and small_model(reader)
         found, more = read_files(paths, model, annotate, not quiet, load_rejector() if paths else None, crops)
-    pages, decided = _decide({_typed_name(path, names): page for path, page in found.items()}, made, decisions)
+    pages = {_typed_name(path, names): page for path, page in found.items()}
+    pages, decided = _decide(pages, made, decisions)
     numbers, promised = _numbers(pages, known, rate, reader, decided)
     notes, errors, pictures = left_out(images), errors+more, len(errors)+len(paths)
     for note in notes: say(escape(note), err=True)

@@ -833,8 +833,8 @@ def check_rate(
     "Raise `InputError` for a rate that no list or pattern can promise."
     least = float(error_limit(np.zeros(1), np.full(1, MAX_SIMULATED))[0])
     if rate>=least: return
-    raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {MAX_SIMULATED:,} simulated numbers without "
-                     f"a mistake promise 1/{int(1/least):,}; allow that rate or a higher one")
+    raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {MAX_SIMULATED:,} simulated numbers "
+                     f"without a mistake promise 1/{int(1/least):,}; allow that rate or a higher one")
 
 # %% ../../nbs/images/numbers.ipynb #9762535f
 def _first_position(

@@ -461,9 +461,9 @@ def _parted(
     if len(places)==1 and piece.doubt==WIDE and good: return [replace(piece, doubt='')]
     if len(places)==1 or parting.confidence<LEAST_CHANCE: return [piece]
     if not good and refused and _can_be_letter(piece): return [piece]
-    if clean and not _can_be_strokes(piece, parting, refused): limit = sure if good else max(sure, places.min()+1e-9)
-    else: limit = 2.
-    return _parts(piece, parting, places<limit)
+    if not clean or _can_be_strokes(piece, parting, refused): weak = places<2
+    else: weak = places<(sure if good else max(sure, places.min()+1e-9))
+    return _parts(piece, parting, weak)
 
 # %% ../../nbs/images/touching.ipynb #fd55d056
 def _renumber(
@@ -491,8 +491,8 @@ def part_pieces(
     found = zip(rows, part_inks([pieces[i].ink for i in rows], model))
     partings = {i: p for i, p in found if not _passes(pieces[i], scores[i], rejector) or p.one<ONE}
     if not partings: return pieces
-    return _renumber([q for i, p in enumerate(pieces)
-                      for q in (_parted(p, partings[i], sure, rejector, refused[i]) if i in partings else [p])])
+    parts = {i: _parted(pieces[i], parting, sure, rejector, refused[i]) for i, parting in partings.items()}
+    return _renumber([q for i, p in enumerate(pieces) for q in parts.get(i, [p])])
 
 # %% ../../nbs/images/touching.ipynb #9e5a1472
 add_docments(__name__)
