@@ -1640,6 +1640,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'digit_recognizer/images/forms.py'),
                                                'digit_recognizer.images.forms._run_lengths': ( 'nbs/images/forms.html#_run_lengths',
                                                                                                'digit_recognizer/images/forms.py'),
+                                               'digit_recognizer.images.forms._second_wall': ( 'nbs/images/forms.html#_second_wall',
+                                                                                               'digit_recognizer/images/forms.py'),
                                                'digit_recognizer.images.forms._sizes': ( 'nbs/images/forms.html#_sizes',
                                                                                          'digit_recognizer/images/forms.py'),
                                                'digit_recognizer.images.forms._split_numbers': ( 'nbs/images/forms.html#_split_numbers',

@@ -651,6 +651,23 @@ def _erase_band(
                for side in sides]
     ink[~(crossed[0] & crossed[1]), first:last] = 0
 
+# %% ../../nbs/images/forms.ipynb #c69872bd
+def _second_wall(
+    ink:np.ndarray, # (h, w), 0 background to 255 ink
+    at:int,         # column of a side of the cell
+    to:int,         # column of the other side
+    rows:slice,     # of the cell
+)->tuple|None: # first column, last column+1; None where no wall is
+    "The columns of a wall that stands inside the cell, within a quarter of its width."
+    from scipy.ndimage import maximum_filter1d
+    start, stop = sorted((at+round(.05*(to-at)), at+round(.25*(to-at))))
+    dark = ink[rows, start:stop]>=INK_LEVEL
+    share = maximum_filter1d(dark.astype(np.uint8), 3, axis=1).mean(0)
+    if share.max(initial=0)<.95: return None
+    cols = np.flatnonzero(dark.mean(0)>=.3)
+    return (start+int(cols[0]), start+int(cols[-1])+1) if np.ptp(cols)<.12*abs(to-at) else None
+
+
 # %% ../../nbs/images/forms.ipynb #4f987ea2
 def erase_walls(
     ink:np.ndarray, # (h, w), 0 background to 255 ink
@@ -659,13 +676,13 @@ def erase_walls(
     "A straightened cell without its walls."
     left, top, right, bottom = cell
     ink, side, thick = ink.copy(), min(bottom-top, right-left), []
-    inset = (bottom-top)//6, (right-left)//6
-    for some, sides, rows in ((ink, (left, right), slice(top+inset[0], bottom-inset[0])),
-                              (ink.T, (top, bottom), slice(left+inset[1], right-inset[1]))):
-        for at in sides:
-            band = _wall_band(some, at, rows, max(3, round(.09*side)))
+    for some, a, b, first, last in ((ink, left, right, top, bottom), (ink.T, top, bottom, left, right)):
+        inset = (last-first)//6
+        for at, to in ((a, b), (b, a)):
+            band = _wall_band(some, at, slice(first+inset, last-inset), max(3, round(.09*side)))
             thick.append((band[1]-band[0]-1)/side if band else 0) # a pixel of it is blur
-            if band: _erase_band(some, band)
+            for wall in filter(None, (band, _second_wall(some, at, to, slice(first, last)))):
+                _erase_band(some, wall)
     return ink, float(np.median(thick))
 
 # %% ../../nbs/images/forms.ipynb #6386674b
