@@ -64,6 +64,15 @@ def test_generated_styles(generated, digits, model, style, photo):
     assert sum(row["extra"] for row in rows) <= 1
 
 
+def test_no_box_of_a_row_is_missed(generated, digits, model):
+    rows = generated.unused_rows(digits)
+    for number, what in ((1076, "a wall that a digit crosses"), (1731, "a stroke that passes for a wall"), (1346, "two boxes as one"),
+                         (1720, "the first box of a comb"), (1009, "pale walls"), (1649, "one pale row of two")):
+        form = generated.draw_form(number, digits, rows)
+        row = generated.compare(form, read_picture(form.picture, model))
+        assert row["found"] == row["cells"] and not row["extra"], what
+
+
 def test_real_sheets(sheets, model):
     file, ids = sheets
     pages, errors = read_files([file], model)

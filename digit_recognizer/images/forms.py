@@ -485,44 +485,89 @@ def order_cells(
     rows = [row[np.argsort(row[:, :, 0].mean(1))] for row in rows]
     return sorted(rows, key=lambda row: (row[0, :, 1].mean(), row[0, :, 0].mean()))
 
-# %% ../../nbs/images/forms.ipynb #ee8e85ea
-def _cells_between(
-    left:np.ndarray,  # upper and lower end of the left wall, (2, 2)
-    right:np.ndarray, # those of the right wall, (2, 2)
-    n:int,            # number of cells
-)->np.ndarray: # (n, 4, 2)
-    "Equal cells between two walls."
-    walls = left+(right-left)*np.linspace(0, 1, n+1)[:, None, None]
-    return np.stack([walls[:-1, 0], walls[1:, 0], walls[1:, 1], walls[:-1, 1]], 1)
-
 # %% ../../nbs/images/forms.ipynb #f376379a
-def _has_walls(
+def _wall_support(
+    near:np.ndarray, # bool (h, w), as in `Walls`
+    cell:np.ndarray, # (4, 2)
+)->list: # of four shares, from the least
+    "How much of each side of a cell is seen."
+    return sorted(_support(near, cell[i], cell[(i+1)%4]) for i in range(4))
+
+
+# %% ../../nbs/images/forms.ipynb #234cf4eb
+def _place_cell(
     near:np.ndarray, # bool (h, w), as in `Walls`
     cell:np.ndarray, # (4, 2)
     least:float,     # least support of three sides; the weakest may be missing
-)->bool:
-    "Are most sides of a cell seen?"
-    sides = sorted(_support(near, cell[i], cell[(i+1)%4]) for i in range(4))
-    return sides[1]>=least and sides[0]>=.25
+)->np.ndarray|None: # (4, 2); None where most sides are not seen
+    "The cell where most of its walls are seen, at most a sixteenth of its side away."
+    moves = [(x, y) for x in (0, -1, 1, -2, 2) for y in (0, -1, 1, -2, 2)]
+    places = cell+np.array(moves)[:, None]*max(1, min(_sizes(cell[None])[0])/32)
+    seen = [_wall_support(near, one) for one in places]
+    best = max(range(len(seen)), key=lambda k: sum(seen[k]))
+    return places[best] if seen[best][1]>=least and seen[best][0]>=.25 else None
+
 
 # %% ../../nbs/images/forms.ipynb #e765b0d8
+def _find_pitch(
+    row:np.ndarray, # cells from left to right, (n, 4, 2), at least two
+)->float: # in pixels
+    "The usual distance between the middles of neighbours."
+    apart = np.hypot(*np.diff(row.mean(1), axis=0).T)
+    return float(np.median(apart[apart<=1.4*np.quantile(apart, .25)]))
+
+
+# %% ../../nbs/images/forms.ipynb #d9a4c6b4
+def _count_steps(
+    a:np.ndarray, # cell, (4, 2)
+    b:np.ndarray, # another, (4, 2)
+    pitch:float,  # as `_find_pitch` gives it
+)->int: # 0 where it is not a whole number, or more than 4
+    "How many places after the one is the other?"
+    steps = float(np.hypot(*(b-a).mean(0)))/pitch
+    return round(steps) if abs(steps-round(steps))<=.25 and steps<4.5 else 0
+
+
+# %% ../../nbs/images/forms.ipynb #6d92ec52
+def _regular_chain(
+    row:np.ndarray, # cells from left to right, (n, 4, 2), at least two
+)->np.ndarray: # bool (n,)
+    "The most cells of equal width that stand whole numbers of places apart."
+    pitch, wide = _find_pitch(row), _sizes(row)[:, 0]
+    usual = abs(wide/np.median(wide)-1)<=.2
+    long, before = np.zeros(len(row), int), np.full(len(row), -1)
+    for j in np.flatnonzero(usual):
+        fits = [i for i in range(j) if usual[i] and _count_steps(row[i], row[j], pitch)]
+        if fits: before[j] = max(fits, key=lambda i: long[i])
+        long[j] = 1+(long[before[j]] if fits else 0)
+    chain, at = np.zeros(len(row), bool), int(long.argmax())
+    while at>=0: chain[at], at = True, before[at]
+    return chain
+
+
+# %% ../../nbs/images/forms.ipynb #55e66a80
 def _fill_row(
-    row:np.ndarray,  # cells from left to right, (n, 4, 2)
+    row:np.ndarray,  # cells from left to right, (n, 4, 2), at least two
     near:np.ndarray, # bool (h, w), as in `Walls`
 )->np.ndarray: # (m, 4, 2)
-    "Add the cells that are missing between others, and split those that are as wide as several."
-    wide = np.median(_sizes(row)[:, 0])
-    cells:list = []
-    for cell in row:
-        if cells:
-            left, right = cells[-1][[1, 2]], cell[[0, 3]]
-            n = round(float(np.hypot(*(right-left).mean(0)))/wide)
-            extra = _cells_between(left, right, n) if 1<=n<=3 and right[0, 0]>left[0, 0] else row[:0]
-            if len(extra) and all(_has_walls(near, one, .6) for one in extra): cells += list(extra)
-        n = round(float(_sizes(cell[None])[0, 0])/wide)
-        parts = _cells_between(cell[[0, 3]], cell[[1, 2]], n) if n>1 else cell[None]
-        cells += list(parts) if all(_has_walls(near, one, .6) for one in parts) else [cell]
+    "Add the cells that are missing between others."
+    pitch, cells = _find_pitch(row), [row[0]]
+    for a, b in zip(row, row[1:]):
+        n = _count_steps(a, b, pitch)
+        extra = [_place_cell(near, a+(b-a)*k/n, .6) for k in range(1, n)]
+        cells += [*extra, b] if all(one is not None for one in extra) else [b]
     return np.array(cells)
+
+
+# %% ../../nbs/images/forms.ipynb #3601dc07
+def _are_covered(
+    cells:np.ndarray, # (n, 4, 2)
+    by:np.ndarray,    # others, (m, 4, 2)
+)->np.ndarray: # bool (n,)
+    "Does the middle of a cell lie in another one, or another one's in it?"
+    apart = np.hypot(*(cells.mean(1)[:, None]-by.mean(1)).transpose(2, 0, 1))
+    return (apart<.5*np.maximum(_sizes(cells)[:, :1], _sizes(by)[:, 0])).any(1)
+
 
 # %% ../../nbs/images/forms.ipynb #8c1a8fdc
 def _extend_row(
@@ -530,25 +575,31 @@ def _extend_row(
     near:np.ndarray, # bool (h, w), as in `Walls`
 )->np.ndarray: # (m, 4, 2)
     "Add the cells that are missing at both ends."
-    cells = list(row)
-    for end, a, b in ((0, [0, 3], [1, 2]), (-1, [1, 2], [0, 3])):
+    cells, pitch = list(row), _find_pitch(row)
+    joined = pitch<1.1*np.median(_sizes(row)[:, 0])
+    for end, inner, far in ((0, 1, [0, 3]), (-1, -2, [1, 2])):
         for _ in range(20):
-            step = cells[end][a]-cells[end][b]
-            walls = (cells[end][a]+step, cells[end][a]) if end==0 else (cells[end][a], cells[end][a]+step)
-            cell = _cells_between(*walls, 1)[0]
-            if not _has_walls(near, cell, .75) or _support(near, *(cells[end][a]+step))<.75: break
+            step = cells[end]-cells[inner]
+            n = max(1, round(float(np.hypot(*step.mean(0)))/pitch))
+            cell = _place_cell(near, cells[end]+step/n, .65)
+            if cell is None or joined and _support(near, *cell[far])<.65: break
             cells = [cell, *cells] if end==0 else [*cells, cell]
     return np.array(cells)
+
 
 # %% ../../nbs/images/forms.ipynb #1fe49418
 def complete_row(
     row:np.ndarray,  # cells from left to right, (n, 4, 2)
     near:np.ndarray, # bool (h, w), as in `Walls`
 )->np.ndarray: # (m, 4, 2)
-    "A comb with the cells of which a wall was not found; other rows do not change."
+    "A row of equal boxes with those of which a wall was missed or mistaken; other rows do not change."
     wide = _sizes(row)[:, 0]
-    equal = abs(wide/np.median(wide)-1)<=.2
-    return _extend_row(_fill_row(row, near), near) if len(row)>2 and equal.mean()>=.6 else row
+    if len(row)<2 or (abs(wide/np.median(wide)-1)<=.2).mean()<.6: return row
+    chain = _regular_chain(row)
+    if chain.sum()<2: return row
+    whole, others = _extend_row(_fill_row(row[chain], near), near), row[~chain]
+    whole = np.concatenate([whole, others[~_are_covered(others, whole)]])
+    return whole[np.argsort(whole[:, :, 0].mean(1))]
 
 # %% ../../nbs/images/forms.ipynb #02135ca8
 def _block_numbers(
@@ -591,8 +642,9 @@ def find_rows(
     walls:Walls,
 )->list: # of arrays of corners (m, 4, 2), from top to bottom
     "The rows of cells that can be a form's."
-    rows = _without_copies([complete_row(row, walls.near) for row in order_cells(find_cells(walls))])
+    rows = order_cells(find_cells(walls))
     if not rows: return []
+    rows = order_cells(np.concatenate(_without_copies([complete_row(row, walls.near) for row in rows])))
     numbers = _block_numbers(rows)
     blocks = [[row for row, n in zip(rows, numbers) if n==k] for k in range(numbers.max()+1)]
     regular = [k for k, block in enumerate(blocks) if _is_regular(block)]
@@ -827,10 +879,11 @@ def _find_rows(
     dark, half = max(pale, .3*np.percentile(away, 99.9)), np.asarray(Image.fromarray(away).reduce(2))
     rows = find_rows(find_walls(away>=dark))
     more = find_rows(find_walls(away>=pale)) if pale<.8*dark else []
-    if not rows or _are_among(rows, more): rows = more or rows
-    if rows: return rows
-    if rows := find_rows(find_walls(half>=pale)): return [2*row+.5 for row in rows]
-    return find_rows(find_walls(away>=pale, True))
+    if rows: return more if _are_among(rows, more) else rows
+    def coarse(level): return [2*row+.5 for row in find_rows(find_walls(half>=level))]
+    rows = [*more, *coarse(pale), *find_rows(find_walls(away>=pale, True))]
+    if rows: rows += coarse(max(9., 2*noise))
+    return order_cells(np.concatenate(_without_copies(rows))) if rows else []
 
 # %% ../../nbs/images/forms.ipynb #3999730f
 def _find_upright(

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['JITTER', 'DEEP', 'ROWS', 'LEAN', 'THROUGH', 'NEAR', 'FAR', 'DEAREST', 'PER_HEIGHT', 'MOST_SEAMS', 'WIDEST', 'SCRAP',
-           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'NARROW', 'OF_STROKES', 'LEAST_CHANCE', 'TRIED',
-           'ONE', 'place_digits', 'join_digits', 'scale_ink', 'find_seams', 'Segments', 'cut_segments',
-           'judge_segments', 'segment_features', 'score_segments', 'row_sums', 'Parting', 'place_proba',
+           'LEAST_INK', 'LEVEL', 'MOST_DIGITS', 'PARTED', 'SEVERAL', 'NARROW', 'OF_STROKES', 'LEAST_CHANCE',
+           'LETTER_CHANCE', 'TRIED', 'ONE', 'place_digits', 'join_digits', 'scale_ink', 'find_seams', 'Segments',
+           'cut_segments', 'judge_segments', 'segment_features', 'score_segments', 'row_sums', 'Parting', 'place_proba',
            'choose_digits', 'part_inks', 'part_pieces']
 
 # %% ../../nbs/images/touching.ipynb #7e5314dc
@@ -386,7 +386,8 @@ PARTED = 'parted from touching digits'
 SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that digits in a row have
 NARROW = 1.            # width by height, below which a piece that a rejector refuses can be a letter
 OF_STROKES = {1, 7}    # digits of which n, h, N and v seem to be made
-LEAST_CHANCE = .3
+LEAST_CHANCE = .3 # of all digits of a piece; below, it is not parted
+LETTER_CHANCE = .7 # the same, of one that can be a letter
 TRIED, ONE = .05, .02 # score of a rejector from which a piece is tried; probability that it is one digit
 
 # %% ../../nbs/images/touching.ipynb #00222e40
@@ -460,8 +461,9 @@ def _parted(
     good = clean and parting.confidence>=sure
     if len(places)==1 and piece.doubt==WIDE and good: return [replace(piece, doubt='')]
     if len(places)==1 or parting.confidence<LEAST_CHANCE: return [piece]
-    if not good and refused and _can_be_letter(piece): return [piece]
-    if not clean or _can_be_strokes(piece, parting, refused): weak = places<2
+    letter = refused and _can_be_letter(piece)
+    if letter and not (clean and parting.confidence>=LETTER_CHANCE): return [piece]
+    if not clean or letter and not good or _can_be_strokes(piece, parting, refused): weak = places<2
     else: weak = places<(sure if good else max(sure, places.min()+1e-9))
     return _parts(piece, parting, weak)
 
