@@ -1142,7 +1142,8 @@ def _page_text(
             marks = ('?'*bool(r.doubt)+'.'*r.point for r in some)
             rows.append('   '+''.join(f'{str(r.digit)+mark:>5}' for r, mark in zip(some, marks)))
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
-        if len(numbers)>1 or not numbers[0].text.isdigit():
+        digits = [str(r.digit) for r in line]
+        if [n.text for n in numbers] not in ([''.join(digits)], digits):
             rows.append('   '+', '.join(f'{n.text} ({n.confidence:.2f})' for n in numbers))
     rows += [f'   decided by a person: line {r.piece.line}, place {r.piece.place}: {r.digit}; '
              f'the model: {r.machine}'
@@ -1330,11 +1331,11 @@ def _read(
     """Read handwritten digits in pictures of your own.
 
     Dark digits on light paper or the other way round, one or many; up to four can touch. On a page with
-    boxes or a table their cells are read, and nothing else. Each page of a PDF is a picture. Under each
-    digit stands its confidence, under a line its numbers if they have a point, comma, minus or slash.
-    A digit marked ? is a doubt: it touches a line or the edge, lies in a shadow, is hard to part from
-    others, looks like no digit, or its confidence is below 0.9. Pictures that cannot be read are listed at
-    the end, and the exit code is then 2.
+    boxes or a table their cells are read, and nothing else. Each page of a PDF or a TIFF is a picture.
+    Under each digit stands its confidence, under a line its numbers if they have a point, comma, minus or
+    slash. A digit marked ? is a doubt: it touches a line or the edge, lies in a shadow, is hard to part
+    from others, looks like no digit, or its confidence is below 0.9. Pictures that cannot be read are
+    listed at the end, and the exit code is then 2.
 
     What is known of whole numbers (--list, --pattern, --check, --sum) makes each line one number with a
     probability. A number marked ? is for a person."""

@@ -194,6 +194,20 @@ def test_hostile_pdfs_end_in_one_line(tmp_path, model, name, content, message):
         raise errors[0]
 
 
+def test_tiff_pages_are_read_one_by_one(tmp_path, generated, digits, model):
+    pages = [generated.draw_form(number, digits).picture for number in (0, 5)]
+    blank = Image.new("L", (400, 400), 255)
+    pages[0].save(tmp_path / "stack.tiff", save_all=True, append_images=[blank, pages[1]])
+    found, errors = read_files([tmp_path / "stack.tiff"], model, tmp_path / "copies")
+    assert [page.name for page in found] == ["stack.tiff page 1", "stack.tiff page 3"]
+    assert [str(page) for page in found.values()] == [str(read_picture(page, model)) for page in pages]
+    assert [str(error).partition(": ")[0] for error in errors] == [f"{tmp_path / 'stack.tiff'} page 2"]
+    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["stack-page-1-read.png", "stack-page-3-read.png"]
+    (tmp_path / "cut.tiff").write_bytes((tmp_path / "stack.tiff").read_bytes()[:60_000])
+    found, errors = read_files([tmp_path / "cut.tiff"], model)
+    assert not found and len(errors) == 1 and "damaged" in str(errors[0])
+
+
 def test_absurd_pages_are_drawn_small(tmp_path, monkeypatch):
     pypdfium2 = pytest.importorskip("pypdfium2")
     monkeypatch.setattr(reading, "PDF_PIXELS", 1_000_000)

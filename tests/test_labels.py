@@ -100,7 +100,7 @@ def test_an_audit_from_page_to_files(root, tmp_path):
     bad = (
         (["8x"], {}, "corrects to '8x'; expected a digit from 0 to 9, 'not a digit' or nothing"),
         (["1"], {"row": "99999"}, "line 2 has row '99999'; expected 0 to 41,999"),
-        (["1"], {"label": str((int(asked[0]["label"]) + 1) % 10)}, "give the audit file that was made from these digits"),
+        (["1"], {"label": str((int(asked[0]["label"]) + 1) % 10)}, "give the audit file that was made from these digits and labels"),
         (["1", "1"], asked[0], f"line 3 repeats row {asked[0]['row']}"),
         ([], {}, "nothing is decided"),
         (["", ""], {}, "nothing is decided"),

@@ -261,7 +261,7 @@ def _check_row(
         raise InputError(f"{where} has row {row[:12]!r}; expected 0 to {len(y)-1:,}")
     if label!=str(y[int(row)]):
         raise InputError(f"{where} says that row {row} is labelled {label!r}, but it is {y[int(row)]}; "
-                         "give the audit file that was made from these digits")
+                         "give the audit file that was made from these digits and labels")
 
 # %% ../../nbs/analysis/labels.ipynb #f8501e7b
 def read_audit(
