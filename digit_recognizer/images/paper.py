@@ -208,7 +208,7 @@ def _long_paths(
 
 # %% ../../nbs/images/paper.ipynb #a496f905
 UNBROKEN = .85 # of a line's columns hold ink, at least; the bars of 7s in a row are not a line
-EVEN = .75     # of its columns it is about as thin as usual, at least; strokes of joined digits are not a line
+EVEN = .75     # of its columns it is about as thin as usual, at least; joined digits are not a line
 
 # %% ../../nbs/images/paper.ipynb #46617914
 def _line_lengths(
