@@ -648,7 +648,8 @@ def find_rows(
     numbers = _block_numbers(rows)
     blocks = [[row for row, n in zip(rows, numbers) if n==k] for k in range(numbers.max()+1)]
     regular = [k for k, block in enumerate(blocks) if _is_regular(block)]
-    return [row for row, n in zip(rows, numbers) if n in regular]
+    rows = [row for row, n in zip(rows, numbers) if n in regular]
+    return rows if sum(map(len, rows))<=MAX_CELLS else []
 
 # %% ../../nbs/images/forms.ipynb #a1bd0ef7
 CELL_SIDE = 100 # pixels of a straightened cell's height
