@@ -386,8 +386,8 @@ PARTED = 'parted from touching digits'
 SEVERAL = 'flatter than a digit', 'side by side' # in the reasons of shapes that digits in a row have
 NARROW = 1.            # width by height, below which a piece that a rejector refuses can be a letter
 OF_STROKES = {1, 7}    # digits of which n, h, N and v seem to be made
-LEAST_CHANCE = .3 # of all digits of a piece; below, it is not parted
-LETTER_CHANCE = .7 # the same, of one that can be a letter
+LEAST_CHANCE = .3      # probability of a number, below which a piece is not parted
+LETTER_CHANCE = .7     # the same, of a piece that can be a letter
 TRIED, ONE = .05, .02 # score of a rejector from which a piece is tried; probability that it is one digit
 
 # %% ../../nbs/images/touching.ipynb #00222e40
