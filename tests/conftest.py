@@ -1,4 +1,4 @@
-"""What several tests share: options, the folder of the repository, digits as CSV files."""
+"""What several tests share: options, the folder of the repository, the digits, also as CSV files, and the model that reads pictures."""
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,23 @@ def shared(root):
 def cases(shared):
     "Small inputs that once failed."
     return shared / "cases"
+
+
+@pytest.fixture(scope="session")
+def digits():
+    "The embedded digits."
+    from digit_recognizer.data import load_embedded
+
+    return load_embedded()
+
+
+@pytest.fixture(scope="session")
+def model():
+    "The shipped model, as `read` uses it where TensorFlow is installed."
+    from digit_recognizer.runs.export import fastest_model
+    from digit_recognizer.runs.folder import pretrained_run
+
+    return fastest_model(pretrained_run())
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from digit_recognizer.core.files import InputError
-from digit_recognizer.data import load_digits
 from digit_recognizer.images import read as reading
 from digit_recognizer.images.forms import find_form
 from digit_recognizer.images.read import open_picture, page_names, read_files, read_picture
@@ -20,11 +19,6 @@ from digit_recognizer.runs.folder import pretrained_run
 @pytest.fixture(scope="module")
 def model():
     return small_model(pretrained_run())
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_digits()
 
 
 @pytest.fixture

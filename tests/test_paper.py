@@ -13,7 +13,6 @@ from PIL import Image
 from processes import run
 
 from digit_recognizer.core.files import InputError
-from digit_recognizer.data import load_embedded
 from digit_recognizer.images.normalise import normalise
 from digit_recognizer.images.paper import find_lines
 from digit_recognizer.images.pieces import (
@@ -23,8 +22,6 @@ from digit_recognizer.images.rejector import load_rejector
 from digit_recognizer.images.read import (
     DOUBT_CONFIDENCE, READING_COLUMNS, SURE_CONFIDENCE, left_out, list_pictures, open_picture, read_files, read_picture, write_readings
 )
-from digit_recognizer.runs.export import fastest_model
-from digit_recognizer.runs.folder import pretrained_run
 
 HIGH, WIDE = 260, 640  # of a sheet
 CASES = {  # digits of each line
@@ -32,16 +29,6 @@ CASES = {  # digits of each line
     "ruled-paper.jpg": "408213 95607", "hard-shadow.jpg": "20485 77", "decimal-points.jpg": "12.50 3.1416",
     "12.5.png": "12.5", "3.14.png": "3.14", "joined-boxes.jpg": "0151234567", "white-ink-transparent.png": "749",
 }
-
-
-@pytest.fixture(scope="module")
-def model():
-    return fastest_model(pretrained_run())
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_embedded()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from digit_recognizer.data import load_embedded
 from digit_recognizer.images.marks import UNSURE_MINUS, UNSURE_POINT, UNSURE_SLASH
 from digit_recognizer.images.normalise import fit_ink
 from digit_recognizer.images.pieces import WIDE, WORD, Piece, find_pieces
@@ -16,18 +15,6 @@ from digit_recognizer.images.read import Page, Reading, open_picture, read_pictu
 from digit_recognizer.images.touching import (
     MOST_SEAMS, ONE, PARTED, ROWS, TRIED, find_seams, join_digits, part_inks, part_pieces, place_digits, place_proba, row_sums
 )
-from digit_recognizer.runs.export import fastest_model
-from digit_recognizer.runs.folder import pretrained_run
-
-
-@pytest.fixture(scope="module")
-def model():
-    return fastest_model(pretrained_run())
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_embedded()
 
 
 def paper(ink, zoom=4):

@@ -16,7 +16,6 @@ from digit_recognizer.analysis.explain import occlusion_map
 from digit_recognizer.core.backend import silence_tensorflow
 from digit_recognizer.core.network import NetworkModel, pack
 from digit_recognizer.core.predict import predict
-from digit_recognizer.data import load_embedded
 from digit_recognizer.images.normalise import NORMALISER
 from digit_recognizer.runs.folder import pretrained_run
 from digit_recognizer.runs.network import fuse_batch_norms, operations
@@ -74,11 +73,6 @@ def open_page(browser, address, **options):
     page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(f"console: {m.text}"))
     page.goto(address, wait_until="load")
     return page
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_embedded()
 
 
 @pytest.fixture(scope="module")
