@@ -1,8 +1,10 @@
 """Boxes and tables on pages full of print: found, read row by row, also turned and photographed; PDFs of them, also hostile ones."""
 import csv
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -188,18 +190,34 @@ def test_hostile_pdfs_end_in_one_line(tmp_path, model, name, content, message):
         raise errors[0]
 
 
-def test_tiff_pages_are_read_one_by_one(tmp_path, generated, digits, model):
+def test_tiff_pages_are_read_one_by_one(tmp_path, monkeypatch, generated, digits, model):
     pages = [generated.draw_form(number, digits).picture for number in (0, 5)]
-    blank = Image.new("L", (400, 400), 255)
-    pages[0].save(tmp_path / "stack.tiff", save_all=True, append_images=[blank, pages[1]])
-    found, errors = read_files([tmp_path / "stack.tiff"], model, tmp_path / "copies")
-    assert [page.name for page in found] == ["stack.tiff page 1", "stack.tiff page 3"]
+    blank, small, names = Image.new("L", (400, 400), 255), pages[0].reduce(8), ["stack.tiff page 1", "stack.tiff page 3"]
+    small.encoderinfo = {"tiffinfo": {254: 1}}  # a small copy, as cameras and some scanners add it
+    pages[0].save(tmp_path / "stack.tiff", save_all=True, append_images=[small, blank, pages[1].convert("RGB")])
+    monkeypatch.chdir(tmp_path)
+    found, errors = read_files(["./stack.tiff"], model, "copies")
+    assert [page.name for page in found] == names
     assert [str(page) for page in found.values()] == [str(read_picture(page, model)) for page in pages]
-    assert [str(error).partition(": ")[0] for error in errors] == [f"{tmp_path / 'stack.tiff'} page 2"]
-    assert sorted(path.name for path in (tmp_path / "copies").iterdir()) == ["stack-page-1-read.png", "stack-page-3-read.png"]
-    (tmp_path / "cut.tiff").write_bytes((tmp_path / "stack.tiff").read_bytes()[:60_000])
-    found, errors = read_files([tmp_path / "cut.tiff"], model)
-    assert not found and len(errors) == 1 and "damaged" in str(errors[0])
+    assert [str(error).partition(": ")[0].removeprefix("./") for error in errors] == ["stack.tiff page 2"]
+    assert sorted(path.name for path in Path("copies").iterdir()) == ["stack-page-1-read.png", "stack-page-3-read.png"]
+    pages[0].save("one.tiff", save_all=True, append_images=[small])
+    assert [str(page) for page in read_files(["one.tiff"], model)[0].values()] == [str(read_picture(pages[0], model))]
+
+
+def test_a_broken_page_leaves_the_others_of_a_tiff(tmp_path, generated, digits, model):
+    page, whole = generated.draw_form(0, digits).picture, tmp_path / "whole.tiff"
+    page.save(whole, save_all=True, append_images=[page])
+    page.save(tmp_path / "first.tiff")
+    content, first = whole.read_bytes(), (tmp_path / "first.tiff").stat().st_size
+    for name, size in (("directory.tiff", first + 30), ("pixels.tiff", len(content) - 5000)):
+        (tmp_path / name).write_bytes(content[:size])
+        found, errors = read_files([tmp_path / name], model)
+        assert [file.name for file in found] == [f"{name} page 1"] and len(errors) == 1
+        assert re.fullmatch(f".*{name} page 2: .*(damaged|truncated).*", str(errors[0]))
+    (tmp_path / "start.tiff").write_bytes(content[:60_000])
+    found, errors = read_files([tmp_path / "start.tiff"], model)
+    assert not found and errors and all("damaged" in str(error) for error in errors)
 
 
 def test_absurd_pages_are_drawn_small(tmp_path, monkeypatch):

@@ -416,7 +416,7 @@ def _best_cells(
     return np.array(cells, float).reshape(-1, 4, 2)
 
 # %% ../../nbs/images/forms.ipynb #f61ad6b3
-MAX_CELLS = 500 # of a picture; squared paper has more
+MAX_CELLS = 1000 # of a picture; squared paper has more
 
 # %% ../../nbs/images/forms.ipynb #b0df21d0
 def find_cells(
@@ -430,7 +430,7 @@ def find_cells(
     found:list = []
     for top in np.flatnonzero(meet.sum(1)>1):
         found += _cells_below(walls, points, meet, int(top))
-        if len(found)>2*MAX_CELLS: return np.zeros((0, 4, 2))
+        if len(found)>MAX_CELLS: return np.zeros((0, 4, 2))
     return _best_cells(found)
 
 # %% ../../nbs/images/forms.ipynb #e489974f
@@ -489,8 +489,8 @@ def order_cells(
 def _wall_support(
     near:np.ndarray, # bool (h, w), as in `Walls`
     cell:np.ndarray, # (4, 2)
-)->list: # of four shares, from the least
-    "How much of each side of a cell is seen."
+)->list: # of four shares
+    "How much of each side of a cell is seen, in ascending order."
     return sorted(_support(near, cell[i], cell[(i+1)%4]) for i in range(4))
 
 
@@ -500,12 +500,14 @@ def _place_cell(
     cell:np.ndarray, # (4, 2)
     least:float,     # least support of three sides; the weakest may be missing
 )->np.ndarray|None: # (4, 2); None where most sides are not seen
-    "The cell where most of its walls are seen, at most a sixteenth of its side away."
+    "The cell where most of its walls are seen, at most two pixels or a sixteenth of its side away."
     moves = [(x, y) for x in (0, -1, 1, -2, 2) for y in (0, -1, 1, -2, 2)]
-    places = cell+np.array(moves)[:, None]*max(1, min(_sizes(cell[None])[0])/32)
-    seen = [_wall_support(near, one) for one in places]
-    best = max(range(len(seen)), key=lambda k: sum(seen[k]))
-    return places[best] if seen[best][1]>=least and seen[best][0]>=.25 else None
+    places, best = cell+np.array(moves)[:, None]*max(1, min(_sizes(cell[None])[0])/32), (0., None)
+    for place in places:
+        seen = _wall_support(near, place)
+        if seen[0]>=.95: return place
+        if seen[1]>=least and seen[0]>=.25 and sum(seen)>best[0]: best = sum(seen), place
+    return best[1]
 
 
 # %% ../../nbs/images/forms.ipynb #e765b0d8
@@ -523,7 +525,7 @@ def _count_steps(
     b:np.ndarray, # another, (4, 2)
     pitch:float,  # as `_find_pitch` gives it
 )->int: # 0 where it is not a whole number, or more than 4
-    "How many places after the one is the other?"
+    "The number of places from one cell to another."
     steps = float(np.hypot(*(b-a).mean(0)))/pitch
     return round(steps) if abs(steps-round(steps))<=.25 and steps<4.5 else 0
 
@@ -537,9 +539,9 @@ def _regular_chain(
     usual = abs(wide/np.median(wide)-1)<=.2
     long, before = np.zeros(len(row), int), np.full(len(row), -1)
     for j in np.flatnonzero(usual):
-        fits = [i for i in range(j) if usual[i] and _count_steps(row[i], row[j], pitch)]
-        if fits: before[j] = max(fits, key=lambda i: long[i])
-        long[j] = 1+(long[before[j]] if fits else 0)
+        near = [i for i in range(max(0, j-20), j) if usual[i] and _count_steps(row[i], row[j], pitch)]
+        if near: before[j] = max(near, key=lambda i: (long[i], i))
+        long[j] = 1+(long[before[j]] if near else 0)
     chain, at = np.zeros(len(row), bool), int(long.argmax())
     while at>=0: chain[at], at = True, before[at]
     return chain
@@ -554,8 +556,8 @@ def _fill_row(
     pitch, cells = _find_pitch(row), [row[0]]
     for a, b in zip(row, row[1:]):
         n = _count_steps(a, b, pitch)
-        extra = [_place_cell(near, a+(b-a)*k/n, .6) for k in range(1, n)]
-        cells += [*extra, b] if all(one is not None for one in extra) else [b]
+        extra = (_place_cell(near, a+(b-a)*k/n, .6) for k in range(1, n))
+        cells += [*(one for one in extra if one is not None), b]
     return np.array(cells)
 
 
@@ -565,8 +567,8 @@ def _are_covered(
     by:np.ndarray,    # others, (m, 4, 2)
 )->np.ndarray: # bool (n,)
     "Does the middle of a cell lie in another one, or another one's in it?"
-    apart = np.hypot(*(cells.mean(1)[:, None]-by.mean(1)).transpose(2, 0, 1))
-    return (apart<.5*np.maximum(_sizes(cells)[:, :1], _sizes(by)[:, 0])).any(1)
+    apart = abs(cells.mean(1)[:, None]-by.mean(1))
+    return (apart<.5*np.maximum(_sizes(cells)[:, None], _sizes(by))).all(-1).any(1)
 
 
 # %% ../../nbs/images/forms.ipynb #8c1a8fdc
@@ -576,13 +578,11 @@ def _extend_row(
 )->np.ndarray: # (m, 4, 2)
     "Add the cells that are missing at both ends."
     cells, pitch = list(row), _find_pitch(row)
-    joined = pitch<1.1*np.median(_sizes(row)[:, 0])
     for end, inner, far in ((0, 1, [0, 3]), (-1, -2, [1, 2])):
         for _ in range(20):
-            step = cells[end]-cells[inner]
-            n = max(1, round(float(np.hypot(*step.mean(0)))/pitch))
-            cell = _place_cell(near, cells[end]+step/n, .65)
-            if cell is None or joined and _support(near, *cell[far])<.65: break
+            step = (cells[end]-cells[inner]).mean(0)
+            cell = _place_cell(near, cells[end]+step/max(1, round(float(np.hypot(*step))/pitch)), .65)
+            if cell is None or _support(near, *cell[far])<.65: break
             cells = [cell, *cells] if end==0 else [*cells, cell]
     return np.array(cells)
 
@@ -594,7 +594,7 @@ def complete_row(
 )->np.ndarray: # (m, 4, 2)
     "A row of equal boxes with those of which a wall was missed or mistaken; other rows do not change."
     wide = _sizes(row)[:, 0]
-    if len(row)<2 or (abs(wide/np.median(wide)-1)<=.2).mean()<.6: return row
+    if len(row)<2 or (abs(wide/np.median(wide)-1)<=.2).mean()<.6 or _find_pitch(row)<1: return row
     chain = _regular_chain(row)
     if chain.sum()<2: return row
     whole, others = _extend_row(_fill_row(row[chain], near), near), row[~chain]
@@ -631,9 +631,7 @@ def _without_copies(
     "Rows without cells that a longer row holds, too."
     kept:dict = {}
     for k in sorted(range(len(rows)), key=lambda k: -len(rows[k])):
-        others = np.concatenate([np.zeros((0, 4, 2)), *kept.values()]).mean(1)
-        apart = np.hypot(*(rows[k].mean(1)[:, None]-others).T).min(0, initial=np.inf)
-        new = rows[k][apart>=.5*_sizes(rows[k]).min(1)]
+        new = rows[k][~_are_covered(rows[k], np.concatenate([np.zeros((0, 4, 2)), *kept.values()]))]
         if len(new): kept[k] = new
     return [kept[k] for k in sorted(kept)]
 
@@ -884,7 +882,8 @@ def _find_rows(
     def coarse(level): return [2*row+.5 for row in find_rows(find_walls(half>=level))]
     rows = [*more, *coarse(pale), *find_rows(find_walls(away>=pale, True))]
     if rows: rows += coarse(max(9., 2*noise))
-    return order_cells(np.concatenate(_without_copies(rows))) if rows else []
+    cells = np.concatenate([np.zeros((0, 4, 2)), *_without_copies(rows)])
+    return order_cells(cells) if len(cells)<=MAX_CELLS else []
 
 # %% ../../nbs/images/forms.ipynb #3999730f
 def _find_upright(

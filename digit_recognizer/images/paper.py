@@ -218,7 +218,7 @@ def _line_lengths(
     "How long each line is, and how unbroken."
     from scipy.ndimage import maximum, minimum
     columns = np.nonzero(on)[1]
-    pairs = np.unique(np.stack([lines[on], columns]), axis=1)[0]
+    pairs = np.unique(lines[on]*on.shape[1]+columns)//on.shape[1]
     rows = np.arange(lines.max()+1)
     long = np.r_[0, maximum(columns, lines[on], rows[1:])-minimum(columns, lines[on], rows[1:])+1]
     return long, np.bincount(pairs, minlength=len(rows))/np.maximum(long, 1)
@@ -238,8 +238,8 @@ def find_lines(
     lines, n = label(spread(on, 3, 4*STRIP+1))
     thick = np.r_[0, median(high[tops], lines[tops], np.arange(1, n+1))]
     thin = on & (high<=np.maximum(thick+2, 1.25*thick)[lines])
-    (long, unbroken), even = _line_lengths(on, lines), _line_lengths(thin, lines)[1]
-    thin &= ((long>=slender*thick) & (unbroken>=UNBROKEN) & (even>=EVEN))[lines]
+    (long, unbroken), (part, filled) = _line_lengths(on, lines), _line_lengths(thin, lines)
+    thin &= ((long>=slender*thick) & (unbroken>=UNBROKEN) & (part*filled>=EVEN*long))[lines]
     return np.isin(np.arange(len(runs)), numbers[thin])[numbers]
 
 # %% ../../nbs/images/paper.ipynb #ce87d43b
