@@ -2202,6 +2202,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                   'digit_recognizer/images/review.py'),
                                                 'digit_recognizer.images.review.decide_number': ( 'nbs/images/review.html#decide_number',
                                                                                                   'digit_recognizer/images/review.py'),
+                                                'digit_recognizer.images.review.decide_numbers': ( 'nbs/images/review.html#decide_numbers',
+                                                                                                   'digit_recognizer/images/review.py'),
                                                 'digit_recognizer.images.review.digit_items': ( 'nbs/images/review.html#digit_items',
                                                                                                 'digit_recognizer/images/review.py'),
                                                 'digit_recognizer.images.review.match_decisions': ( 'nbs/images/review.html#match_decisions',

@@ -260,7 +260,8 @@ def _score_line(
     low, high = s.interval()
     lines = f"{s.acc:.2%}  ({s.errors:,} errors on {s.n:,} digits)\n95% interval {low:.2%} to {high:.2%}"
     if by := score.get('by_group'):
-        lines += f"\nby group: {by['low']:.2%} to {by['high']:.2%} ({by['groups']:,} groups)"
+        n = by['groups']
+        lines += f"\nby group: {by['low']:.2%} to {by['high']:.2%} ({n:,} group{'s'*(n!=1)})"
     return _line(label, lines)
 
 # %% ../nbs/cli.ipynb #c98a5335
@@ -1235,11 +1236,11 @@ def _numbers(
     whole = any(not place for _, _, place, _ in decided)
     if known is None and not whole: return None, None
     from digit_recognizer.images.numbers import Known, answer_numbers, load_unseen, page_rows, promise
-    from digit_recognizer.images.review import decide_number
+    from digit_recognizer.images.review import decide_numbers
     known, rows = known or Known(), [row for name, page in pages.items() for row in page_rows(name, page)]
     promised = promise(rows, known, load_unseen(run.folder), rate) if rate and rows else None
     numbers = answer_numbers(rows, known, promised.limit if promised else None)
-    return [decide_number(number, decided, known) for number in numbers], promised
+    return decide_numbers(numbers, decided, known), promised
 
 # %% ../nbs/cli.ipynb #e560561c
 def _write_table(
@@ -1307,12 +1308,13 @@ def _print_written(
     digits, kind = sum(len(p.readings) for p in pages.values()), 'digit' if numbers is None else 'number'
     n = digits if numbers is None else len(numbers)
     if path: say(f"{escape(path)}: {n:,} {kind}{'s'*(n!=1)}")
-    told = f'{asked:,} to decide' if asked else f"not written, nothing {'is doubtful' if n else 'was read'}"
+    nothing = 'is doubtful: no decisions are needed' if n else 'was read'
+    told = f'{asked:,} to decide' if asked else f'not written, nothing {nothing}'
     if review: say(f'{escape(review)}: {told}')
 
 # %% ../nbs/cli.ipynb #4b9a913f
 def _typed_name(
-    path:Any,   # of a picture, or of a PDF's page
+    path:Any,   # of a picture, or of a page of a PDF or a TIFF
     names:dict, # path -> as typed
 )->Any:
     "A picture's name as it was typed."

@@ -13,7 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 from digit_recognizer.core.files import InputError
 from digit_recognizer.images import read as reading
 from digit_recognizer.images.forms import find_form
+from digit_recognizer.images.numbers import page_rows
 from digit_recognizer.images.read import open_picture, page_names, read_files, read_picture
+from digit_recognizer.images.review import DECISION_COLUMNS
 from digit_recognizer.runs.export import small_model
 from digit_recognizer.runs.folder import pretrained_run
 
@@ -267,3 +269,32 @@ def test_heic_is_read(tmp_path, root, model):
     (tmp_path / "half.heic").write_bytes((tmp_path / "sheet.heic").read_bytes()[:500])
     with pytest.raises(InputError, match="a damaged (HEIC )?picture"):
         open_picture(tmp_path / "half.heic")
+
+
+def comb(imgs):
+    "Digits in joined boxes."
+    page = Image.new("L", (200 + 90 * len(imgs), 300), 255)
+    draw = ImageDraw.Draw(page)
+    for n, img in enumerate(imgs):
+        draw.rectangle([100 + 90 * n, 100, 190 + 90 * n, 200], outline=0, width=3)
+        page.paste(Image.fromarray(255 - img).resize((78, 78), Image.Resampling.BICUBIC), (106 + 90 * n, 111))
+    return page
+
+
+def test_an_id_that_a_person_gives_to_two_sheets_is_told(tmp_path, digits, model):
+    ids, paths = [], [tmp_path / "a.png", tmp_path / "b.png"]
+    for n, path in enumerate(paths):
+        rows = np.arange(7 * n, 7 * n + 7)
+        ids.append("".join(map(str, digits.y_test[rows])))
+        comb(digits.x_test[rows]).save(path)
+    (tmp_path / "class.csv").write_text("\n".join(["id,name", f"{ids[0]},Ada", f"{ids[1]},Bo", "1000000,Cy"]) + "\n")
+    second = page_rows("b.png", read_picture(open_picture(paths[1]), model))[0]
+    row = {"file": "b.png", "line": 1, "place": "", "fingerprint": second.fingerprint, "machine": ids[1], "decision": ids[0]}
+    (tmp_path / "decisions.csv").write_text("\n".join(",".join(str(cell) for cell in cells) for cells in (
+        DECISION_COLUMNS, [row.get(column, "") for column in DECISION_COLUMNS])) + "\n")
+    words = ["read", "a.png", "b.png", "--list", "class.csv", "--once", "--csv", "names.csv", "--quiet"]
+    for more, told in ([], ["", ""]), (["--decisions", "decisions.csv"], ["another sheet has this id"] * 2):
+        (tmp_path / "names.csv").unlink(missing_ok=True)
+        subprocess.run([sys.executable, "-m", "digit_recognizer", *words, *more], cwd=tmp_path, check=True, capture_output=True)
+        with open(tmp_path / "names.csv", encoding="utf-8") as file:
+            assert [line["review"] for line in csv.DictReader(file)] == told

@@ -215,7 +215,7 @@ def _list_guess(
     other = next((int(i) for i in order if i!=at), -1)
     rest = float(weights[other]/total) if other>=0 else 0.
     if at<0: return _off_list(row, free, float(share*off/total), ids.ids[other], rest)
-    if free in ids.by_id: free = 'not on the list'
+    if free in ids.by_id: free = 'another number'
     risk = float((weights[:at].sum()+weights[at+1:].sum()+off)/total)
     if off>rest*total: return Guess(ids.ids[at], risk, free, float(off/total))
     return Guess(ids.ids[at], risk, ids.ids[other], rest)
@@ -867,9 +867,9 @@ def fit_promise(
         return Promise(rate, float(risk[k]), m, k+1, int(errors[k]), float(upper[passed-1]), digits)
     most = error_limit(errors, np.arange(1, m+1))[m//2:].min() if m and risk[m//2]<1 else 1.
     best = f"at best 1/{int(1/most):,}" if most<1 else "nothing"
-    raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {m:,} numbers made of {digits:,} "
-                     f"unseen digits "
-                     f"promise {best}; allow a higher rate, or give a list, a pattern or a check digit")
+    raise InputError(f"1/{1/rate:,.0f} wrong at most cannot be promised: {digits:,} unseen digits are enough "
+                     f"for {m:,} such numbers, which promise {best}; allow a higher rate, or tell more of "
+                     f"the numbers: a list, a pattern, a check digit")
 
 # %% ../../nbs/images/numbers.ipynb #f73494bf
 def promise(

@@ -485,7 +485,8 @@ def _load_tiff_page(
         if image.width*image.height<=MAX_PIXELS: return ImageOps.exif_transpose(image)
     except DECODE_ERRORS as e:
         raise InputError(f"picture: a damaged page: {str(e)[:60]!r}; scan it again") from None
-    raise InputError(f"picture: {image.width} × {image.height} pixels, more than {MAX_PIXELS:,}; make it smaller")
+    w, h = image.size
+    raise InputError(f"picture: {w} × {h} pixels, more than {MAX_PIXELS:,}; make it smaller")
 
 # %% ../../nbs/images/read.ipynb #9ff7a055
 def _count_pages(

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CROP_SIZE', 'NOTHING', 'DECISION_COLUMNS', 'NUMBERS', 'DIGITS', 'crop_around', 'Crops', 'Subject', 'number_items',
            'digit_items', 'review_page', 'write_review_page', 'Decision', 'read_decisions', 'match_decisions',
-           'check_decisions', 'decide_digits', 'decide_number', 'by_place']
+           'check_decisions', 'decide_digits', 'decide_number', 'decide_numbers', 'by_place']
 
 # %% ../../nbs/images/review.ipynb #207f107a
 import base64
@@ -13,6 +13,7 @@ import csv
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from io import BytesIO
@@ -292,6 +293,18 @@ def decide_number(
     name = known.ids.by_id.get(text, '') if known.ids else ''
     unlisted = known.ids and text and text not in known.ids.by_id
     return replace(number, text=text, name=name, why='not on the list'*bool(unlisted), machine=number.text)
+
+# %% ../../nbs/images/review.ipynb #503db6a0
+def decide_numbers(
+    numbers:list, # of `Number`, of all pages
+    decided:dict, # (base name, line, '', fingerprint) -> answer
+    known:Known,
+)->list: # of `Number`
+    "Numbers as a person decided them; an id that must occur once and stands twice is for a person again."
+    found = [decide_number(number, decided, known) for number in numbers]
+    counts = Counter(number.text for number in found)
+    twice = {n.text for n in found if n.decided and n.text and counts[n.text]>1} if known.once else set()
+    return [replace(n, why='another sheet has this id') if n.text in twice else n for n in found]
 
 # %% ../../nbs/images/review.ipynb #b5de41e6
 def by_place(
