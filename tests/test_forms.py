@@ -298,3 +298,16 @@ def test_an_id_that_a_person_gives_to_two_sheets_is_told(tmp_path, digits, model
         subprocess.run([sys.executable, "-m", "digit_recognizer", *words, *more], cwd=tmp_path, check=True, capture_output=True)
         with open(tmp_path / "names.csv", encoding="utf-8") as file:
             assert [line["review"] for line in csv.DictReader(file)] == told
+
+
+@pytest.mark.parametrize("every, found", [(3, 525), (30, None)])
+def test_a_large_table_is_one_and_squared_paper_is_not(digits, every, found):
+    page = Image.new("L", (1900, 1700), 255)
+    draw = ImageDraw.Draw(page)
+    for n in range(525):
+        x, y = 100 + 80 * (n % 21), 60 + 60 * (n // 21)
+        draw.rectangle([x, y, x + 80, y + 60], outline=0, width=2)
+        if n % every == 0:
+            page.paste(Image.fromarray(255 - digits.x_test[n]).resize((48, 48), Image.Resampling.BICUBIC), (x + 16, y + 6))
+    form = find_form(page)
+    assert (form and len(form.pieces)) == found

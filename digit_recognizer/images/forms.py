@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['MAX_TURN', 'LEAST_TURN', 'MAX_SLOPE', 'MAX_CELLS', 'CELL_SIDE', 'SMOOTHING', 'MAX_INK', 'MAX_WALL', 'FAINT', 'BLANK',
-           'CROWD', 'find_projection', 'project', 'find_paper', 'find_darkness', 'find_turn', 'Walls', 'find_walls',
-           'find_cells', 'order_cells', 'complete_row', 'find_rows', 'straighten_cell', 'erase_walls', 'cut_cell',
-           'Form', 'find_form']
+           'CROWD', 'SQUARES', 'find_projection', 'project', 'find_paper', 'find_darkness', 'find_turn', 'Walls',
+           'find_walls', 'find_cells', 'order_cells', 'complete_row', 'find_rows', 'straighten_cell', 'erase_walls',
+           'cut_cell', 'Form', 'find_form']
 
 # %% ../../nbs/images/forms.ipynb #a3d4da91
 from dataclasses import dataclass, replace
@@ -845,6 +845,7 @@ def cut_cell(
 # %% ../../nbs/images/forms.ipynb #ebf360b9
 BLANK = 'a blank box'
 CROWD = 200 # pieces of ink; a picture of more is print
+SQUARES = 300 # cells; of more, of which a tenth or less has ink, the paper's squares are the likelier cause
 
 # %% ../../nbs/images/forms.ipynb #8c443a30
 @dataclass(frozen=True)
@@ -959,6 +960,7 @@ def _survey(
     from scipy.ndimage import label
     crowded = label(ink)[1]>CROWD
     rows, pieces = _without_print(rows, _make_pieces(image, rows))
+    if len(pieces)>SQUARES and np.mean([p.reason!=BLANK for p in pieces])<=.1: return None
     return Form(rows, pieces, 'table' if _is_table(rows) else 'boxes', crowded) if rows else None
 
 # %% ../../nbs/images/forms.ipynb #61b742fa
