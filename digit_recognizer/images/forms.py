@@ -538,7 +538,7 @@ def _regular_chain(
     pitch, wide = _find_pitch(row), _sizes(row)[:, 0]
     usual = abs(wide/np.median(wide)-1)<=.2
     long, before = np.zeros(len(row), int), np.full(len(row), -1)
-    for j in np.flatnonzero(usual):
+    for j in np.flatnonzero(usual).tolist():
         near = [i for i in range(max(0, j-20), j) if usual[i] and _count_steps(row[i], row[j], pitch)]
         if near: before[j] = max(near, key=lambda i: (long[i], i))
         long[j] = 1+(long[before[j]] if near else 0)
