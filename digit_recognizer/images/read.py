@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'MAX_PAGES', 'MAX_PIXELS', 'DECODE_ERRORS', 'PDF_START', 'TIFF_START', 'HEIC_START', 'FOREIGN_KINDS',
            'READ_BATCH', 'SURE_CONFIDENCE', 'DOUBT_CONFIDENCE', 'NOT_A_DIGIT', 'PICTURE_SUFFIXES', 'FOREIGN_SUFFIXES',
-           'PDF_DPI', 'PDF_PIXELS', 'READING_COLUMNS', 'open_picture', 'Reading', 'Page', 'read_picture', 'annotate',
-           'left_out', 'list_pictures', 'page_names', 'read_files', 'write_readings']
+           'PDF_DPI', 'PDF_PAGES', 'PDF_PIXELS', 'READING_COLUMNS', 'open_picture', 'Reading', 'Page', 'read_picture',
+           'annotate', 'left_out', 'list_pictures', 'page_names', 'read_files', 'write_readings']
 
 # %% ../../nbs/images/read.ipynb #be969b2c
 import csv
@@ -438,6 +438,7 @@ def list_pictures(
 
 # %% ../../nbs/images/read.ipynb #20a0715c
 PDF_DPI = 300 # dots in an inch
+PDF_PAGES = 50 # are drawn before the file is opened anew, which keeps memory constant
 PDF_PIXELS = 24_000_000 # of a page; A3 has 17 million
 
 # %% ../../nbs/images/read.ipynb #16c461ad
@@ -526,8 +527,10 @@ def _open_pages(
     "The pictures of a file, one at a time."
     if names==[path]: yield path, partial(_open_one, path)
     elif re.match(PDF_START, _first_bytes(path)):
-        with closing(_open_pdf(path)) as document:
-            for n, name in enumerate(names): yield name, partial(_draw_pdf_page, document, n)
+        for start in range(0, len(names), PDF_PAGES): # PDFium keeps a little of each page until it is closed
+            with closing(_open_pdf(path)) as document:
+                for n, name in enumerate(names[start:start+PDF_PAGES], start):
+                    yield name, partial(_draw_pdf_page, document, n)
     else:
         with _read_header(Path(path)) as image:
             for n, name in zip(_tiff_frames(image), names): yield name, partial(_load_tiff_page, image, n)
@@ -564,8 +567,8 @@ def _explain(
     "The error of one picture, with its name."
     text = str(error)
     if isinstance(error, InputError):
-        named = text.startswith(f'{path}: ')
-        return error if named else InputError(f"{path}: {re.sub('^(picture|drawing): ', '', text)}")
+        named = text.startswith(f'{path}: ') # a new error, for the old one holds the picture by its traceback
+        return InputError(text if named else f"{path}: {re.sub('^(picture|drawing): ', '', text)}")
     if isinstance(error, MemoryError): return InputError(f"{path}: not enough memory; make it smaller")
     if isinstance(error, OSError): return InputError(f"{error.filename or path}: {error.strerror or text}")
     return InputError(f"{path}: reading it failed ({type(error).__name__}: {text[:60]}); "
