@@ -1814,6 +1814,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.Number.__repr__': ( 'nbs/images/numbers.html#number.__repr__',
                                                                                                       'digit_recognizer/images/numbers.py'),
+                                                 'digit_recognizer.images.numbers.Number.asks': ( 'nbs/images/numbers.html#number.asks',
+                                                                                                  'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.Number.decided': ( 'nbs/images/numbers.html#number.decided',
                                                                                                      'digit_recognizer/images/numbers.py'),
                                                  'digit_recognizer.images.numbers.Promise': ( 'nbs/images/numbers.html#promise',

@@ -1279,7 +1279,7 @@ def _number_text(
     else: share, note = f'{min(number.probability, .9999):.4f}', number.why
     if number.why and number.decided: note += f'; {number.why}'
     elif number.why: note += f'; second {number.second}, {number.second_probability:.4f}'
-    text = (number.text or 'not a number')+'?'*bool(number.why)
+    text = (number.text or 'not a number')+'?'*number.asks
     return '  '.join(filter(None, (f'   {text:<12}', share, escape(number.name), note))).rstrip()
 
 # %% ../nbs/cli.ipynb #dd8d9dc1
@@ -1292,8 +1292,9 @@ def _print_numbers(
         some = [n for n in numbers if n.row.file==file]
         say(f"{escape(file)}: {len(some)} number{'s'*(len(some)!=1)}")
         for number in some: say(_number_text(number))
-    asked = sum(1 for n in numbers if n.why)
-    if numbers: say(f"{asked:,} of {len(numbers):,} number{'s'*(len(numbers)!=1)} for a person")
+    asked, decided = sum(n.asks for n in numbers), sum(n.decided for n in numbers)
+    done = f', {decided:,} decided'*bool(decided)
+    if numbers: say(f"{asked:,} of {len(numbers):,} number{'s'*(len(numbers)!=1)} for a person{done}")
     if promised: say(textwrap.fill(f"promise: {promised}", 80, subsequent_indent="   "))
 
 # %% ../nbs/cli.ipynb #7d6b2d6b

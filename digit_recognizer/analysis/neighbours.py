@@ -57,10 +57,10 @@ def nearest(
 # %% ../../nbs/analysis/neighbours.ipynb #c2b63573
 def _by_kind(
     table:pd.DataFrame, # truth, guess, row, confidence
-)->pd.DataFrame: # with `group`, how many mistakes are of the same kind
+)->pd.DataFrame: # with `alike`, how many mistakes are of the same kind
     "Sort mistakes by kind, the most frequent first, and by falling confidence."
-    table = table.assign(group=table.groupby(['truth', 'guess']).row.transform('size'))
-    return table.sort_values(['group', 'truth', 'guess', 'confidence'], ascending=[False, True, True, False],
+    table = table.assign(alike=table.groupby(['truth', 'guess']).row.transform('size'))
+    return table.sort_values(['alike', 'truth', 'guess', 'confidence'], ascending=[False, True, True, False],
                              ignore_index=True)
 
 # %% ../../nbs/analysis/neighbours.ipynb #a3f98e27
@@ -72,7 +72,7 @@ def atlas(
     k:int=5,               # neighbours of each
 )->pd.DataFrame: # one row a mistake
     """Mistakes by kind, the most frequent first, each with its nearest training digits.
-    Columns: truth, guess, row, confidence, group (size of the kind), neighbours (rows, without its own),
+    Columns: truth, guess, row, confidence, alike (mistakes of the kind), neighbours (rows, without its own),
     agree (how many neighbours have the guess as their label)."""
     table = _by_kind(mistakes[['truth', 'guess', 'row', 'confidence']])
     near = train[nearest(x[table.row], x[train], k+1)[0]] if len(table) else []

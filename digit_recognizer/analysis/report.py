@@ -152,6 +152,9 @@ def _groups_text(
     return (" No groups were given, such as writers. If one person wrote digits on both sides of the split, "
             "the score says less about new writers (see --groups).")
 
+# %% ../../nbs/analysis/report.ipynb #d23b9df6
+_FEW_GROUPS = " So few groups tend to give too narrow an interval (Cameron, Gelbach and Miller 2008)."
+
 # %% ../../nbs/analysis/report.ipynb #04b55993
 def _groups_section(
     run:Run, # a finished run whose digits have groups
@@ -164,7 +167,7 @@ def _groups_section(
             f"these, the 95% interval of the accuracy is {by['low']:.2%} to {by['high']:.2%}, "
             f"{(by['high']-by['low'])/wilson:.1f} times as wide as the one that counts digits. "
             f"Half of the {said['errors']:,} errors are in {groups_with_half(table):,} groups. "
-            f"The table has those with most errors.")
+            f"The table has those with most errors.{_FEW_GROUPS*(by['groups']<30)}")
     top = table.head(12).rename(columns={'low': 'from', 'high': 'to', 'share': 'share of errors'})
     return Section('Groups', text, top.rename_axis(kind))
 

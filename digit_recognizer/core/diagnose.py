@@ -183,7 +183,10 @@ def _extra_columns(
     if len(more)==1 and index and more[0]==cells[0]:
         return f"an index column ({cells[0]!r}) stands before {want[0]}; " \
                "remove it, or write the file with index=False"
-    return f"{len(more)} not expected (first: {more[0][:30]!r}); remove what is not expected"
+    step = "remove what is not expected"
+    if want[0]=='label' and len(more)==1 and more[0] not in want:
+        step = f"remove it; if it names the writer or another group, add --groups {more[0][:30]}"
+    return f"{len(more)} not expected (first: {more[0][:30]!r}); {step}"
 
 # %% ../../nbs/core/diagnose.ipynb #0d3c3624
 def _label_fault(

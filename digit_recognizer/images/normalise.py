@@ -195,7 +195,8 @@ def ink_range(
     if even: return (0, away.max()) if away.max()>=CONTRAST else None
     upper = away>otsu_threshold(np.floor(np.maximum(away, 0)+.5).astype(int))
     ink, paper = away[upper], away[~upper]
-    high, mean, sd = ink.mean() if ink.size else 0, paper.mean(), paper.std()
+    if not (ink.size and paper.size): return None
+    high, mean, sd = ink.mean(), paper.mean(), paper.std()
     return (min(mean+3*sd, high/2), high) if high-mean>=max(CONTRAST, 4*sd) else None
 
 # %% ../../nbs/images/normalise.ipynb #d0bb7b3c

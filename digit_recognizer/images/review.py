@@ -27,7 +27,7 @@ import numpy as np
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file
-from .numbers import Known, Number, Row, page_rows
+from .numbers import NOT_LISTED, TAKEN, Known, Number, Row, page_rows
 
 # %% ../../nbs/images/review.ipynb #a374ccd2
 CROP_SIZE = 900, 260 # pixels, at most
@@ -119,11 +119,11 @@ def number_items(
 )->list: # of dicts, for the page
     "What a person is asked about numbers."
     by_id = known.ids.by_id if known.ids else {}
-    return [{**_item(n.row, True, crops), 'machine': n.text, 'probability': round(n.probability, 6),
-             'why': n.why, 'name': n.name,
+    return [{**_item(n.row, True, crops), 'machine': n.machine or n.text,
+             'probability': round(n.probability, 6), 'why': n.why, 'name': n.name,
              'second': n.second, 'second_probability': round(n.second_probability, 6),
              'second_name': by_id.get(n.second, '')}
-            for n in numbers if n.why and not n.decided]
+            for n in numbers if n.asks]
 
 # %% ../../nbs/images/review.ipynb #0d5fbc55
 def digit_items(
@@ -292,7 +292,7 @@ def decide_number(
     text = '' if answer in NOTHING else answer
     name = known.ids.by_id.get(text, '') if known.ids else ''
     unlisted = known.ids and text and text not in known.ids.by_id
-    return replace(number, text=text, name=name, why='not on the list'*bool(unlisted), machine=number.text)
+    return replace(number, text=text, name=name, why=NOT_LISTED*bool(unlisted), machine=number.text)
 
 # %% ../../nbs/images/review.ipynb #503db6a0
 def decide_numbers(
@@ -304,7 +304,7 @@ def decide_numbers(
     found = [decide_number(number, decided, known) for number in numbers]
     counts = Counter(number.text for number in found)
     twice = {n.text for n in found if n.decided and n.text and counts[n.text]>1} if known.once else set()
-    return [replace(n, why='another sheet has this id') if n.text in twice else n for n in found]
+    return [replace(n, why=TAKEN) if n.text in twice else n for n in found]
 
 # %% ../../nbs/images/review.ipynb #b5de41e6
 def by_place(
