@@ -1145,7 +1145,8 @@ def _page_text(
             rows.append('   '+''.join(f'{r.confidence:>5.2f}' for r in some))
         digits = [str(r.digit) for r in line]
         if [n.text for n in numbers] not in ([''.join(digits)], digits):
-            rows.append('   '+', '.join(f'{n.text} ({n.confidence:.2f})' for n in numbers))
+            rows.append('   '+', '.join(f"{n.text}{'?'*bool(n.doubt)} ({n.confidence:.2f})" for n in numbers))
+    if any('_' in n.text for line in page.numbers for n in line): rows.append('   _ is a box without a digit')
     rows += [f'   decided by a person: line {r.piece.line}, place {r.piece.place}: {r.digit}; '
              f'the model: {r.machine}'
              for r in page.readings if r.machine is not None]
@@ -1323,6 +1324,17 @@ def _typed_name(
     if str(path) in names or not mark or file not in names: return names.get(str(path), path)
     return f'{names[file]}{mark}{page}'
 
+# %% ../nbs/cli.ipynb #560d5b1b
+def _check_outputs(
+    csv:Path|None,    # for the table
+    review:Path|None, # for the page
+):
+    "Raise `InputError` where a file cannot be written."
+    for path in filter(None, (csv, review)): check_new_file(path)
+    if csv and review and csv.resolve()==review.resolve():
+        raise InputError(f"{csv}: named by --csv and by --review; give each a file of its own")
+
+
 # %% ../nbs/cli.ipynb #955a8a7c
 @app.command('read')
 def _read(
@@ -1347,7 +1359,7 @@ def _read(
     from digit_recognizer.images.review import read_decisions
     from digit_recognizer.runs.export import small_model
     from digit_recognizer.runs.folder import load_run, pretrained_run
-    for path in filter(None, (csv, review)): check_new_file(path)
+    _check_outputs(csv, review)
     known, rate = _known(list_, list_column, pattern, check, sum_, once, wrong_at_most)
     made = read_decisions(decisions) if decisions else []
     with _as_files(images) as names:

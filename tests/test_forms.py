@@ -99,6 +99,67 @@ def test_pale_ink_is_a_doubt_not_a_blank_box(sheets, model):
     assert all(r.doubt or str(r.digit) == true for r, true in zip(read.readings, sheets[1][9]))
 
 
+def dashed(draw, ends, width):
+    "A line of dashes."
+    (x0, y0), (x1, y1) = ends
+    n = int(np.hypot(x1 - x0, y1 - y0)) // 13
+    for k in range(n + 1):
+        a, b = k * 13 / max(1, 13 * n), min(1, (k * 13 + 8) / max(1, 13 * n))
+        draw.line([x0 + a * (x1 - x0), y0 + a * (y1 - y0), x0 + b * (x1 - x0), y0 + b * (y1 - y0)], 60, width)
+
+
+def sheet_of_boxes(digits, text, gap=0, wall=2, dashes=False, labels=False, lone="", turn=2.0):
+    "A small scan, 100 dots per inch: a row of boxes above print; a space is a blank box; `lone` stands in a box of its own."
+    page, rng = Image.new("L", (840, 1180), 252), np.random.default_rng(int(re.sub("[^0-9]", "", text)))
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
+    for n in range(24):
+        draw.text((60, 330 + 30 * n), "Lorem ipsum dolor sit amet consectetur adipiscing elit sed do eiusmod 12 tempor 2026", 50, font)
+    high = 60
+    for n, sign in enumerate(text + lone):
+        left, top, wide = (600 if n == len(text) else 70 + n * (50 + gap)), 150, 50
+        corners = [(left, top), (left + wide, top), (left + wide, top + high), (left, top + high)]
+        for a, b in zip(corners, corners[1:] + corners[:1]):
+            dashed(draw, (a, b), wall) if dashes else draw.line([a, b], 40, wall)
+        if labels:
+            draw.text((left + 20, top - 17), str(n + 1), 60, ImageFont.load_default(11))
+        if sign != " ":
+            ink = Image.fromarray(digits.x_test[rng.choice(np.flatnonzero(digits.y_test == int(sign)))]).resize((44, 44))
+            page.paste(20, (left + 4, top + 9), ink)
+    page = page.rotate(turn, Image.Resampling.BICUBIC, expand=True, fillcolor=252)
+    noise = rng.normal(0, 4, page.size[::-1])
+    return Image.fromarray(np.clip(np.asarray(page) + noise, 0, 255).astype(np.uint8))
+
+
+def in_a_shadow(page):
+    "The page on a dark table, its right half in a shadow."
+    photo = Image.new("L", (page.width + 160, page.height + 160), 55)
+    photo.paste(page, (80, 80))
+    light = np.interp(np.arange(photo.width), [photo.width * 0.42, photo.width * 0.52], [1, 0.58])
+    return Image.fromarray((np.asarray(photo) * light).astype(np.uint8))
+
+
+@pytest.mark.parametrize("how", [dict(gap=6), dict(gap=6, labels=True), dict(gap=3), dict(wall=6), dict(wall=7, turn=-3.0), dict(dashes=True),
+                                 dict(dashes=True, turn=-4.0), dict(lone="3"), dict(lone="3", turn=-4.0)])
+def test_every_box_of_a_small_scan_is_found(digits, how):
+    for text in ("42262855", "16491650", "30670954"):
+        form = find_form(sheet_of_boxes(digits, text, **how))
+        assert [len(row) for row in form.rows] == [8, *[1] * len(how.get("lone", ""))]
+        assert not any(piece.reason for piece in form.pieces)
+
+
+def test_boxes_in_a_shadow_are_not_left_out(digits, model):
+    for text in ("42376196", "21214622"):
+        form = find_form(in_a_shadow(sheet_of_boxes(digits, text, turn=0)))
+        assert [len(row) for row in form.rows] == [8]
+
+
+def test_a_box_without_a_digit_leaves_a_mark_in_the_number(digits, model):
+    page = read_picture(sheet_of_boxes(digits, "81 95621"), model)
+    (number,), = page.numbers
+    assert number.text.replace("_", " ")[2] == " " and len(number.text) == 8 and number.doubt
+    assert len(page_rows("page.png", page)[0].cells) == 8
+
+
 def test_squares_of_a_qr_code_are_not_boxes():
     page = print_page()
     draw = ImageDraw.Draw(page)

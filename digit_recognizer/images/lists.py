@@ -8,6 +8,7 @@ __all__ = ['MAX_LENGTH', 'MAX_LIST', 'CHECKS', 'IdList', 'read_list', 'parse_pat
 # %% ../../nbs/images/lists.ipynb #3db40de7
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,15 +73,17 @@ def _table(
     "The cells of a CSV file; raises `InputError` for a file that is not text."
     check_file(path)
     data = Path(path).read_bytes()
-    if not data.strip(): raise InputError(f"{path}: an empty file; expected a CSV with a column of ids")
     if data.startswith(_SPREADSHEETS):
         raise InputError(f"{path}: a spreadsheet, expected text; save it there as CSV in UTF-8")
     try: text = data.decode('utf-8-sig')
     except UnicodeDecodeError as e:
         raise InputError(f"{path}: not text in UTF-8 (byte {e.start}); save it as CSV in UTF-8") from None
-    first = text.split('\n', 1)[0]
-    separator = max(',;\t', key=first.count)
-    try: rows = [[c.strip() for c in row] for row in csv.reader(text.splitlines(), delimiter=separator)]
+    if not text.strip(): raise InputError(f"{path}: an empty file; expected a CSV with a column of ids")
+    lines = text.splitlines()
+    told = re.fullmatch('"?sep=(.)"?[,;\t]*', lines[0]) # as some spreadsheets begin a CSV
+    if told: lines[0] = ''
+    separator = told[1] if told else max(',;\t', key=lines[0].count)
+    try: rows = [[c.strip() for c in row] for row in csv.reader(lines, delimiter=separator)]
     except csv.Error as e: raise InputError(f"{path}: not a CSV file ({e}); save the list as CSV") from None
     return [(n, row) for n, row in enumerate(rows, 1) if any(row)]
 
@@ -129,6 +132,20 @@ def _check_ids(
                                           f"delete one")
         seen[text] = row
 
+# %% ../../nbs/images/lists.ipynb #b72bbdf1
+def _check_cells(
+    path:str|Path,
+    header:list, # names of the columns; empty where the file has no header
+    rows:list,   # of row number and cells
+):
+    "Raise `InputError` for a row with more cells than columns, or two columns of one name."
+    twice = [name for name, n in Counter(map(str.casefold, header)).items() if name and n>1]
+    if twice: raise InputError(f"{path}: {len(header)} columns, two of them named {twice[0]!r}; rename one")
+    wide = next(((n, row) for n, row in rows if header and any(row[len(header):])), None)
+    if wide: raise InputError(f"{path}: row {wide[0]} has {len(wide[1])} cells, expected {len(header)}; "
+                              "put a name that holds the separator in double quotes")
+
+
 # %% ../../nbs/images/lists.ipynb #bcb9ccff
 def read_list(
     path:str|Path,        # a CSV file
@@ -138,6 +155,7 @@ def read_list(
     rows = _table(path)
     bare = column is None and rows and any(re.fullmatch('[0-9]+', c) for c in rows[0][1])
     header, rows = ([], rows) if bare or not rows else (rows[0][1], rows[1:])
+    _check_cells(path, header, rows)
     at = _id_column(path, header, column, rows)
     ids = [(n, row[at] if at<len(row) else '') for n, row in rows]
     _check_ids(path, ids)

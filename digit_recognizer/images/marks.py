@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['THIN', 'LEANING', 'STEEP', 'HIGHER', 'HARDLY', 'SLASH', 'UNSURE_SLASH', 'LONG', 'ROUND', 'FLAT', 'UNSURE_POINT',
-           'UNSURE_MINUS', 'CLEAR_MARK', 'UNSURE_MARK', 'GAP', 'FAR_GAP', 'LONGER', 'stroke_axes', 'mark_slashes',
-           'read_point', 'NumberText', 'line_numbers']
+           'UNSURE_MINUS', 'CLEAR_MARK', 'UNSURE_MARK', 'GAP', 'FAR_GAP', 'LONGER', 'HOLE', 'stroke_axes',
+           'mark_slashes', 'read_point', 'NumberText', 'line_numbers', 'box_number']
 
 # %% ../../nbs/images/marks.ipynb #791e9ad1
 from dataclasses import dataclass, replace
@@ -161,13 +161,12 @@ def _make_number(
 def line_numbers(
     readings:list,      # of Reading, the digits of a line
     others:list[Piece], # its marks
-    spaced:bool=True,   # do gaps divide numbers? not in boxes
 )->list[NumberText]:
     "The numbers of a line."
     digits, numbers = [r.piece for r in readings], [] # type: ignore
     starts = [0, *(p.place for p in digits[:-1])]
     marks = [[p for p in others if a<p.place<b.place] for a, b in zip(starts, digits)]
-    new = [True, *(_divide(digits, marks[1:]) if spaced else [False]*(len(digits)-1))]
+    new = [True, *_divide(digits, marks[1:])]
     for i, r in enumerate(readings):
         minus = _read_minus(marks[i], digits[i-1] if i else None, r.piece)
         if new[i] or minus[0]: numbers.append(([r], [minus]))
@@ -175,6 +174,32 @@ def line_numbers(
             numbers[-1][0].append(r)
             numbers[-1][1].append(_read_between(marks[i]))
     return [_make_number(*parts) for parts in numbers]
+
+# %% ../../nbs/images/marks.ipynb #2c575146
+HOLE = 'a box in it holds no digit'
+
+
+# %% ../../nbs/images/marks.ipynb #17d8828b
+def _between_boxes(
+    marks:list[Piece], # in the boxes between two digits
+)->tuple[str, str]: # the mark, a `_` for each box, or ''; why it is a doubt, or ''
+    "What stands between two digits of a row of boxes."
+    mark, holes = _read_between(marks), len({p.place for p in marks})
+    if len(marks)==1 and _is_dash(marks[0]): return '-', UNSURE_MINUS
+    return mark if mark[0] else ('_'*holes, HOLE*bool(holes))
+
+
+# %% ../../nbs/images/marks.ipynb #2d2d3161
+def box_number(
+    readings:list,      # of Reading, the digits of a row of boxes
+    others:list[Piece], # what else is in its boxes
+)->NumberText:
+    "The number in a row of boxes, or in a cell of a table."
+    digits = [r.piece for r in readings]
+    before = _read_minus([p for p in others if p.place<digits[0].place], None, digits[0])
+    between = ([p for p in others if a.place<p.place<b.place] for a, b in zip(digits, digits[1:]))
+    return _make_number(readings, [before, *map(_between_boxes, between)])
+
 
 # %% ../../nbs/images/marks.ipynb #4d878403
 add_docments(__name__)

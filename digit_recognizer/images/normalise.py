@@ -67,9 +67,11 @@ def to_grey(
     if a.ndim not in (2, 3) or a.ndim==3 and a.shape[2] not in (3, 4) or 0 in a.shape:
         raise InputError(f"picture: got shape {a.shape}, expected (h, w), (h, w, 3) or (h, w, 4)")
     if a.ndim==2: return a
-    a = a.astype(np.int64)
-    if a.shape[2]==4: a = _lay_on_paper(a)
-    return ((a@LUMA+32768)>>16).astype(np.uint8)
+    if a.shape[2]==4: a = _lay_on_paper(a.astype(np.int64)).astype(np.uint8)
+    grey = np.empty(a.shape[:2], np.uint8)
+    for at in range(0, len(a), 256): # not all rows at once, for the memory of a large picture
+        grey[at:at+256] = (a[at:at+256].astype(np.int64)@LUMA+32768)>>16
+    return grey
 
 # %% ../../nbs/images/normalise.ipynb #f0e994f0
 NORMALISER = 3 # version of the normaliser; raised when a result changes

@@ -6,9 +6,9 @@
 __all__ = ['UNLISTED', 'MAX_ASSIGNMENT', 'MAX_ADDENDS', 'UNIFORM', 'DOUBTFUL', 'BLANK', 'REFUSED', 'NOT_LISTED', 'TAKEN',
            'SURE_PROBABILITY', 'MAX_SIMULATED', 'NUMBER_COLUMNS', 'Guess', 'guess_by_rule', 'list_weights',
            'guess_by_list', 'assignment_weights', 'guess_once', 'sum_mass', 'best_column', 'guess_column',
-           'to_evidence', 'Row', 'page_rows', 'row_evidence', 'Known', 'guess_rows', 'Number', 'answer_numbers',
-           'pack_unseen', 'Unseen', 'load_unseen', 'simulate', 'parse_rate', 'Promise', 'error_limit', 'check_rate',
-           'fit_promise', 'promise', 'write_numbers']
+           'to_evidence', 'Row', 'page_rows', 'row_evidence', 'Known', 'guess_rows', 'Number', 'person_misfit',
+           'answer_numbers', 'pack_unseen', 'Unseen', 'load_unseen', 'simulate', 'parse_rate', 'Promise', 'error_limit',
+           'check_rate', 'fit_promise', 'promise', 'write_numbers']
 
 # %% ../../nbs/images/numbers.ipynb #24bb9307
 import csv
@@ -27,6 +27,7 @@ from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, unknown_name_error
 from .lists import CHECKS, MAX_LENGTH, IdList, check_terms, has_check, parse_pattern
+from .marks import HOLE
 
 # %% ../../nbs/images/numbers.ipynb #998379e7
 UNLISTED = .01 # prior probability that a number is not on the list, or breaks its rule
@@ -435,6 +436,18 @@ class Row:
         boxes = np.array([(c.piece if hasattr(c, 'digit') else c).box for c in self.cells])
         return (*boxes[:, :2].min(0).tolist(), *boxes[:, 2:].max(0).tolist())
 
+# %% ../../nbs/images/numbers.ipynb #47f8b5d1
+def _without_digit(
+    page:Any, # of `read_picture`
+)->list: # of `Piece`
+    "One piece for each box without a digit, in the rows that have some."
+    digits = {(r.piece.line, r.piece.place) for r in page.readings}
+    lines = {line for line, _ in digits}
+    found = {(p.line, p.place): p for p in page.others
+             if p.line in lines and (p.reason==BLANK or page.kind=='boxes')}
+    return [piece for place, piece in found.items() if place not in digits]
+
+
 # %% ../../nbs/images/numbers.ipynb #937eb89f
 def page_rows(
     name:Any, # of the picture
@@ -444,8 +457,7 @@ def page_rows(
     cells:dict = {}
     for reading in page.readings: cells.setdefault(reading.piece.line,
                                                    []).append((reading.piece.place, reading))
-    for piece in page.others:
-        if piece.reason==BLANK and piece.line in cells: cells[piece.line].append((piece.place, piece))
+    for piece in _without_digit(page): cells[piece.line].append((piece.place, piece))
     return [Row(name, line, tuple(c for _, c in sorted(some, key=lambda pair: pair[0])))
             for line, some in sorted(cells.items())]
 
@@ -561,6 +573,22 @@ def _misfit(
     if known.ids: return TAKEN if text in known.ids.by_id else NOT_LISTED
     return 'breaks the check digit' if known.check else 'does not fit the pattern'
 
+# %% ../../nbs/images/numbers.ipynb #577455b7
+def person_misfit(
+    known:Known,
+    text:str, # a number that a person gave
+)->str: # '' where it fits
+    "How a person's answer differs from what is known."
+    if known.ids: return NOT_LISTED*(text not in known.ids.by_id)
+    if not re.fullmatch('[0-9]+', text): return ''
+    digits = np.array([[int(d) for d in text]])
+    if known.pattern:
+        places = parse_pattern(known.pattern)
+        fits = len(places)==len(text) and places[np.arange(len(text)), digits[0]].all()
+        if not fits: return 'does not fit the pattern'
+    return 'breaks the check digit' if known.check and not has_check(digits, known.check)[0] else ''
+
+
 # %% ../../nbs/images/numbers.ipynb #157fd0ea
 def _decimals(
     cells:tuple, # of a `Row`
@@ -586,8 +614,11 @@ def _to_number(
     limit:float, # the largest risk that needs no person
 )->Number:
     "An answer for a row, and whether a person must look."
-    decimals = _decimals(_trimmed(row, known.length))
-    why = _misfit(known, guess.text) if not guess.fits else 'low probability' if guess.risk>limit else ''
+    cells = _trimmed(row, known.length)
+    decimals = _decimals(cells)
+    low = 'low probability' if all(hasattr(c, 'digit') for c in cells) else HOLE
+    why = _misfit(known, guess.text) if not guess.fits else low if guess.risk>limit else ''
+    if decimals and known.length: why = why or 'a point in it'
     name = known.ids.by_id.get(guess.text, '') if known.ids and guess.fits else ''
     return Number(row, _with_point(guess.text, decimals), guess.probability,
                   _with_point(guess.second, decimals),

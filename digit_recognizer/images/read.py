@@ -36,7 +36,7 @@ from ..core.files import (InputError, atomic_write, check_file, check_new_file,
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
 from .forms import find_form
-from .marks import line_numbers, mark_slashes
+from .marks import box_number, line_numbers, mark_slashes
 from .pieces import POINT, Piece, find_pieces, reduce_picture
 from .rejector import Rejector
 from .touching import part_pieces
@@ -224,9 +224,10 @@ class Page:
         "The numbers of each line, with their marks; in a table, those of its cells."
         if self.kind=='table':
             rows = [groupby(line, lambda r: r.piece.place) for line in self.lines]
-            return [[line_numbers(list(cell), [], False)[0] for _, cell in row] for row in rows]
-        return [line_numbers(line, [p for p in self.others if p.line==line[0].piece.line], self.kind!='boxes')
-                for line in self.lines]
+            return [[box_number(list(cell), []) for _, cell in row] for row in rows]
+        def others(line): return [p for p in self.others if p.line==line[0].piece.line]
+        if self.kind=='boxes': return [[box_number(line, others(line))] for line in self.lines]
+        return [line_numbers(line, others(line)) for line in self.lines]
 
     def __str__(self):
         return '\n'.join(' '.join(n.text for n in line) for line in self.numbers)

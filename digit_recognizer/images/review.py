@@ -27,7 +27,7 @@ import numpy as np
 from ..core.console import safe_cell
 from ..core.docments import add_docments
 from ..core.files import InputError, atomic_write, check_file
-from .numbers import NOT_LISTED, TAKEN, Known, Number, Row, page_rows
+from .numbers import TAKEN, Known, Number, Row, page_rows, person_misfit
 
 # %% ../../nbs/images/review.ipynb #a374ccd2
 CROP_SIZE = 900, 260 # pixels, at most
@@ -291,8 +291,8 @@ def decide_number(
     if answer is None: return number
     text = '' if answer in NOTHING else answer
     name = known.ids.by_id.get(text, '') if known.ids else ''
-    unlisted = known.ids and text and text not in known.ids.by_id
-    return replace(number, text=text, name=name, why=NOT_LISTED*bool(unlisted), machine=number.text)
+    why = person_misfit(known, text) if text else ''
+    return replace(number, text=text, name=name, why=why, machine=number.text)
 
 # %% ../../nbs/images/review.ipynb #503db6a0
 def decide_numbers(
