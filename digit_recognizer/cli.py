@@ -1310,8 +1310,8 @@ def _print_written(
     digits, kind = sum(len(p.readings) for p in pages.values()), 'digit' if numbers is None else 'number'
     n = digits if numbers is None else len(numbers)
     if path: say(f"{escape(path)}: {n:,} {kind}{'s'*(n!=1)}")
-    nothing = 'is doubtful: no decisions are needed' if n else 'was read'
-    told = f'{asked:,} to decide' if asked else f'not written, nothing {nothing}'
+    nothing = f'no {kind} is doubtful: no decisions are needed' if n else 'nothing was read'
+    told = f'{asked:,} to decide' if asked else f'not written, {nothing}'
     if review: say(f'{escape(review)}: {told}')
 
 # %% ../nbs/cli.ipynb #4b9a913f

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from digit_recognizer.core.files import InputError
 from digit_recognizer.images import read as reading
 from digit_recognizer.images.forms import find_form
-from digit_recognizer.images.numbers import page_rows
+from digit_recognizer.images.numbers import Known, answer_numbers, page_rows
 from digit_recognizer.images.read import open_picture, page_names, read_files, read_picture
 from digit_recognizer.images.review import DECISION_COLUMNS
 from digit_recognizer.runs.export import small_model
@@ -147,7 +147,7 @@ def test_every_box_of_a_small_scan_is_found(digits, how):
         assert not any(piece.reason for piece in form.pieces)
 
 
-def test_boxes_in_a_shadow_are_not_left_out(digits, model):
+def test_boxes_in_a_shadow_are_not_left_out(digits):
     for text in ("42376196", "21214622"):
         form = find_form(in_a_shadow(sheet_of_boxes(digits, text, turn=0)))
         assert [len(row) for row in form.rows] == [8]
@@ -156,8 +156,49 @@ def test_boxes_in_a_shadow_are_not_left_out(digits, model):
 def test_a_box_without_a_digit_leaves_a_mark_in_the_number(digits, model):
     page = read_picture(sheet_of_boxes(digits, "81 95621"), model)
     (number,), = page.numbers
-    assert number.text.replace("_", " ")[2] == " " and len(number.text) == 8 and number.doubt
+    assert number.text[2] == "_" and len(number.text) == 8 and number.doubt
     assert len(page_rows("page.png", page)[0].cells) == 8
+
+
+def test_refused_ink_at_the_end_of_a_row_leaves_a_mark_too(digits, model):
+    page = sheet_of_boxes(digits, "1234567 ", turn=0)
+    ImageDraw.Draw(page).rectangle([426, 156, 464, 204], fill=30)
+    (number,), = read_picture(page, model).numbers
+    assert number.text[-1] == "_" and len(number.text) == 8 and number.doubt
+
+
+def test_a_dash_in_a_box_is_a_dash(digits, model):
+    page = sheet_of_boxes(digits, "12 05 26", turn=0)
+    for n in (2, 5):
+        ImageDraw.Draw(page).line([70 + 50 * n + 14, 180, 70 + 50 * n + 36, 180], fill=30, width=5)
+    found = read_picture(page, model)
+    (number,), = found.numbers
+    assert re.fullmatch("[0-9]{2}-[0-9]{2}-[0-9]{2}", number.text)
+    (row,) = page_rows("page.png", found)
+    answer = answer_numbers([row], Known(pattern="##-##-##"))[0]
+    assert answer.text == number.text.replace("-", "") and "expected" not in answer.why
+
+
+def boxes_at(*places):
+    "A page with boxes: left, top, width and height of each."
+    page = Image.new("L", (1000, 1400), 255)
+    for left, top, wide, high in places:
+        ImageDraw.Draw(page).rectangle([left, top, left + wide, top + high], outline=0, width=3)
+    return page
+
+
+def test_rows_are_in_reading_order():
+    large = [(60 + 150 * n, 60 + 150 * k, 150, 150) for k in range(4) for n in range(5)]
+    small = [(60 + 60 * n, 740 + 60 * k, 60, 60) for k in range(8) for n in range(2)]
+    rows = find_form(boxes_at(*large, *small)).rows
+    assert [len(row) for row in rows] == [5] * 4 + [2] * 8
+    assert all(np.diff([row[0, 0, 1] for row in rows]) > 0)
+
+
+def test_a_lone_box_counts_only_beside_a_row():
+    row = [(60 + 60 * n, 100, 60, 70) for n in range(6)]
+    assert [len(found) for found in find_form(boxes_at(*row, (700, 104, 60, 70))).rows] == [6, 1]
+    assert [len(found) for found in find_form(boxes_at(*row, (700, 600, 60, 70))).rows] == [6]
 
 
 def test_squares_of_a_qr_code_are_not_boxes():

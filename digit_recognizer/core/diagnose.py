@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 # %% ../../nbs/core/diagnose.ipynb #40ae216d
+from .console import shell_quote
 from .docments import add_docments
 
 # %% ../../nbs/core/diagnose.ipynb #f2ea2e5a
@@ -185,7 +186,7 @@ def _extra_columns(
                "remove it, or write the file with index=False"
     step = "remove what is not expected"
     if want[0]=='label' and len(more)==1 and more[0] not in want:
-        step = f"remove it; if it names the writer or another group, add --groups {more[0][:30]}"
+        step = f"remove it; if it names the writer or another group, add --groups {shell_quote(more[0])}"
     return f"{len(more)} not expected (first: {more[0][:30]!r}); {step}"
 
 # %% ../../nbs/core/diagnose.ipynb #0d3c3624

@@ -8,7 +8,6 @@ __all__ = ['MAX_LENGTH', 'MAX_LIST', 'CHECKS', 'IdList', 'read_list', 'parse_pat
 # %% ../../nbs/images/lists.ipynb #3db40de7
 import csv
 import re
-from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +79,7 @@ def _table(
         raise InputError(f"{path}: not text in UTF-8 (byte {e.start}); save it as CSV in UTF-8") from None
     if not text.strip(): raise InputError(f"{path}: an empty file; expected a CSV with a column of ids")
     lines = text.splitlines()
-    told = re.fullmatch('"?sep=(.)"?[,;\t]*', lines[0]) # as some spreadsheets begin a CSV
+    told = re.fullmatch('"?sep=([,;|\t])"?[,;\t]*', lines[0]) # as some spreadsheets begin a CSV
     if told: lines[0] = ''
     separator = told[1] if told else max(',;\t', key=lines[0].count)
     try: rows = [[c.strip() for c in row] for row in csv.reader(lines, delimiter=separator)]
@@ -96,6 +95,9 @@ def _id_column(
 )->int: # position
     "The column with ids; raises `InputError` where there is none, or several could be it."
     low = [name.casefold() for name in header]
+    chosen = column.casefold() if column is not None else next((n for n in _ID_NAMES if n in low), '')
+    if chosen and low.count(chosen)>1:
+        raise InputError(f"{path}: several columns are named {chosen!r}; rename all but one")
     if column is not None:
         if column.casefold() in low: return low.index(column.casefold())
         raise InputError(f"{path}: no column {column!r}; its columns are "
@@ -138,9 +140,7 @@ def _check_cells(
     header:list, # names of the columns; empty where the file has no header
     rows:list,   # of row number and cells
 ):
-    "Raise `InputError` for a row with more cells than columns, or two columns of one name."
-    twice = [name for name, n in Counter(map(str.casefold, header)).items() if name and n>1]
-    if twice: raise InputError(f"{path}: {len(header)} columns, two of them named {twice[0]!r}; rename one")
+    "Raise `InputError` for a row with more cells than columns."
     wide = next(((n, row) for n, row in rows if header and any(row[len(header):])), None)
     if wide: raise InputError(f"{path}: row {wide[0]} has {len(wide[1])} cells, expected {len(header)}; "
                               "put a name that holds the separator in double quotes")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['THIN', 'LEANING', 'STEEP', 'HIGHER', 'HARDLY', 'SLASH', 'UNSURE_SLASH', 'LONG', 'ROUND', 'FLAT', 'UNSURE_POINT',
-           'UNSURE_MINUS', 'CLEAR_MARK', 'UNSURE_MARK', 'GAP', 'FAR_GAP', 'LONGER', 'HOLE', 'stroke_axes',
+           'UNSURE_MINUS', 'CLEAR_MARK', 'UNSURE_MARK', 'GAP', 'FAR_GAP', 'LONGER', 'HOLE', 'FLAT_SHAPE', 'stroke_axes',
            'mark_slashes', 'read_point', 'NumberText', 'line_numbers', 'box_number']
 
 # %% ../../nbs/images/marks.ipynb #791e9ad1
@@ -15,6 +15,7 @@ import numpy as np
 
 # %% ../../nbs/images/marks.ipynb #f6fd5011
 from ..core.docments import add_docments
+from .forms import BLANK
 from .pieces import DASH, POINT, SMALL, Piece
 
 # %% ../../nbs/images/marks.ipynb #bd3b736f
@@ -177,16 +178,17 @@ def line_numbers(
 
 # %% ../../nbs/images/marks.ipynb #2c575146
 HOLE = 'a box in it holds no digit'
+FLAT_SHAPE = 'flatter than a digit' # the end of a dash's reason, in a box
 
 
 # %% ../../nbs/images/marks.ipynb #17d8828b
-def _between_boxes(
-    marks:list[Piece], # in the boxes between two digits
-)->tuple[str, str]: # the mark, a `_` for each box, or ''; why it is a doubt, or ''
-    "What stands between two digits of a row of boxes."
-    mark, holes = _read_between(marks), len({p.place for p in marks})
-    if len(marks)==1 and _is_dash(marks[0]): return '-', UNSURE_MINUS
-    return mark if mark[0] else ('_'*holes, HOLE*bool(holes))
+def _boxes_without_digit(
+    pieces:list[Piece], # in boxes side by side
+)->tuple[str, str]: # a `-` for a dash, or a `_` for each box; why it is a doubt, or ''
+    "What stands beside a digit of a row of boxes."
+    places = {p.place for p in pieces}
+    if len(places)==1 and pieces[0].reason.endswith(FLAT_SHAPE): return '-', ''
+    return '_'*len(places), HOLE*bool(places)
 
 
 # %% ../../nbs/images/marks.ipynb #2d2d3161
@@ -195,10 +197,13 @@ def box_number(
     others:list[Piece], # what else is in its boxes
 )->NumberText:
     "The number in a row of boxes, or in a cell of a table."
-    digits = [r.piece for r in readings]
-    before = _read_minus([p for p in others if p.place<digits[0].place], None, digits[0])
-    between = ([p for p in others if a.place<p.place<b.place] for a, b in zip(digits, digits[1:]))
-    return _make_number(readings, [before, *map(_between_boxes, between)])
+    first, last = readings[0].piece.place, readings[-1].piece.place
+    inside = [p for p in others if first<p.place<last or p.reason!=BLANK]
+    places = [0, *(r.piece.place for r in readings)]
+    marks = [_boxes_without_digit([p for p in inside if a<p.place<b]) for a, b in zip(places, places[1:])]
+    after, doubt = _boxes_without_digit([p for p in inside if p.place>last])
+    number = _make_number(readings, marks)
+    return replace(number, text=number.text+after, doubt=number.doubt or doubt)
 
 
 # %% ../../nbs/images/marks.ipynb #4d878403

@@ -415,13 +415,13 @@ class Row:
     "One number as it was read: a line of free digits, or a row of boxes."
     file:Any               # name of the picture
     line:int               # from 1
-    cells:tuple            # of `Reading`s, or `Piece`s of blank boxes, from left to right
+    cells:tuple            # of `Reading`s, or `Piece`s of boxes without a digit, from left to right
 
     def __repr__(self): return f'Row({str(self.file)!r}, line {self.line}, {len(self.cells)} cells)'
 
     @cached_property
     def readings(self)->list: # of `Reading`
-        "The cells that are not blank."
+        "The cells with a digit."
         return [c for c in self.cells if hasattr(c, 'digit')]
 
     @cached_property
@@ -444,7 +444,7 @@ def _without_digit(
     digits = {(r.piece.line, r.piece.place) for r in page.readings}
     lines = {line for line, _ in digits}
     found = {(p.line, p.place): p for p in page.others
-             if p.line in lines and (p.reason==BLANK or page.kind=='boxes')}
+             if p.line in lines and (p.reason==BLANK or page.kind=='boxes')} # a table's others are print
     return [piece for place, piece in found.items() if place not in digits]
 
 
@@ -466,12 +466,13 @@ def _trimmed(
     row:Row,
     length:int|None, # digits of the number; None where it is not known
 )->tuple: # of cells
-    "A row's cells, without the blank ones at its ends unless the number has that length with them."
+    "A row's cells; where the number has another length, without blank ones at its ends, or refused ones."
     cells = list(row.cells)
     if len(cells)==length: return tuple(cells)
-    while cells and not hasattr(cells[-1], 'digit'): cells.pop()
-    while cells and not hasattr(cells[0], 'digit'): cells.pop(0)
-    return tuple(cells)
+    while cells and getattr(cells[-1], 'reason', '')==BLANK: cells.pop()
+    while cells and getattr(cells[0], 'reason', '')==BLANK: cells.pop(0)
+    known = [c for c in cells if hasattr(c, 'digit') or c.reason==BLANK]
+    return tuple(known if len(known)==length else cells)
 
 # %% ../../nbs/images/numbers.ipynb #9aef2a94
 def row_evidence(
@@ -580,7 +581,7 @@ def person_misfit(
 )->str: # '' where it fits
     "How a person's answer differs from what is known."
     if known.ids: return NOT_LISTED*(text not in known.ids.by_id)
-    if not re.fullmatch('[0-9]+', text): return ''
+    if not re.fullmatch('[0-9]+', text): return 'does not fit the pattern'*bool(known.pattern)
     digits = np.array([[int(d) for d in text]])
     if known.pattern:
         places = parse_pattern(known.pattern)
@@ -927,7 +928,7 @@ def promise(
 
 # %% ../../nbs/images/numbers.ipynb #d6cbf2a4
 NUMBER_COLUMNS = ('file', 'line', 'number', 'probability', 'name',
-                  'review',  # why a person must look; empty where none must
+                  'review',  # why a person must look, or what a person's number does not fit; else empty
                   'second', 'second_probability',
                   'machine', # what the model had answered, where a person decided
                   'left', 'top', 'right', 'bottom')

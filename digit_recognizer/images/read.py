@@ -36,7 +36,7 @@ from ..core.files import (InputError, atomic_write, check_file, check_new_file,
 from ..core.jobs import progress_bar
 from ..core.predict import check_proba, predict
 from .forms import find_form
-from .marks import box_number, line_numbers, mark_slashes
+from .marks import HOLE, box_number, line_numbers, mark_slashes
 from .pieces import POINT, Piece, find_pieces, reduce_picture
 from .rejector import Rejector
 from .touching import part_pieces
@@ -216,8 +216,9 @@ class Page:
 
     @property
     def doubts(self)->dict: # reason -> number of digits
-        "How many digits are doubtful, and why."
-        return dict(Counter(r.doubt for r in self.readings if r.doubt))
+        "How many digits are doubtful, and why; and in how many rows a box holds no digit."
+        holes = [HOLE for line in self.numbers for n in line if n.doubt==HOLE] if self.kind=='boxes' else []
+        return dict(Counter([r.doubt for r in self.readings if r.doubt]+holes))
 
     @property
     def numbers(self)->list: # of lists of `NumberText`

@@ -120,7 +120,8 @@ def number_items(
     "What a person is asked about numbers."
     by_id = known.ids.by_id if known.ids else {}
     return [{**_item(n.row, True, crops), 'machine': n.machine or n.text,
-             'probability': round(n.probability, 6), 'why': n.why, 'name': n.name,
+             'probability': round(n.probability, 6), 'why': n.why,
+             'name': by_id.get(n.machine, '') if n.decided else n.name,
              'second': n.second, 'second_probability': round(n.second_probability, 6),
              'second_name': by_id.get(n.second, '')}
             for n in numbers if n.asks]

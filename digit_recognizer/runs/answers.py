@@ -151,7 +151,7 @@ class NumberAnswer(Struct, frozen=True):
     number:str # empty where a person decided that there is none
     probability:Share|None # null where a person decided
     name:str|None # of the id; null without one
-    review:str|None # why a person must look; null where none must
+    review:str|None # why a person must look, or what a person's number does not fit; else null
     second:str # the likeliest other number
     second_probability:Share
     machine:str|None # what the model had answered, where a person decided; else null
