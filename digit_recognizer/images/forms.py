@@ -701,9 +701,10 @@ def _continues(
 def _without_copies(
     rows:list, # of arrays of corners (m, 4, 2)
 )->list: # the same without some
-    "Rows without cells that a longer row holds, too."
+    "Rows without cells that a longer row holds, too; of equally long ones, one of clearly smaller cells."
+    def worth(k): return -len(rows[k]), round(np.log(np.median(_sizes(rows[k]).prod(1)))/np.log(1.6))
     kept:dict = {}
-    for k in sorted(range(len(rows)), key=lambda k: -len(rows[k])):
+    for k in sorted(range(len(rows)), key=worth):
         new = rows[k][~_are_covered(rows[k], np.concatenate([np.zeros((0, 4, 2)), *kept.values()]))]
         if len(new): kept[k] = new
     return [kept[k] for k in sorted(kept)]
