@@ -443,7 +443,8 @@ def _best_cells(
 )->np.ndarray: # (n, 4, 2)
     "The cells without those that overlap a better one, or a clearly smaller one of the same support."
     kept:list = []
-    for worth, cell in sorted(((-round(support, 1), cell) for support, cell in found), key=lambda one: one[0]):
+    ranked = [(-round(support, 1), cell) for support, cell in found]
+    for worth, cell in sorted(ranked, key=lambda one: one[0]):
         size = _sizes(cell[None])[0]
         same = [k for k, (_, other) in enumerate(kept)
                 if np.hypot(*(cell.mean(0)-other.mean(0)))<.5*min(size)]
